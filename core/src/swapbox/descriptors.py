@@ -1,0 +1,77 @@
+"""OCI descriptors and the media types of images (OCI image-spec 1.1, Docker image manifest v2 schema 2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from swapbox.errors import DataError
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
+MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+
+
+def check_digest(digest: object) -> str:
+    """Return the digest when it is a well-formed sha256 or sha512 one.
+
+    :raises DataError: it is not.
+    """
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise DataError(f"invalid digest {digest!r}")
+    return digest
+
+
+class Descriptor(NamedTuple):
+    """What a blob is, how it is called and how long it is; ``size`` in bytes."""
+
+    media_type: str
+    digest: str
+    size: int
+    platform: Mapping[str, Any] | None = None
+    annotations: Mapping[str, str] = {}
+    urls: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: object) -> Descriptor:
+        """Read a descriptor object.
+
+        :raises DataError: a field is missing or has the wrong type.
+        """
+        if not isinstance(value, dict):
+            raise DataError(f"invalid descriptor {value!r}")
+        media_type, size = value.get("mediaType"), value.get("size")
+        if not isinstance(media_type, str) or not media_type:
+            raise DataError(f"invalid media type {media_type!r} in descriptor")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise DataError(f"invalid size {size!r} in descriptor")
+        return cls(
+            media_type=media_type,
+            digest=check_digest(value.get("digest")),
+            size=size,
+            platform=value.get("platform") if isinstance(value.get("platform"), dict) else None,
+            annotations=value.get("annotations") or {},
+            urls=tuple(value.get("urls") or ()),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the descriptor object, without empty fields."""
+        value: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+        if self.platform:
+            value["platform"] = dict(self.platform)
+        if self.annotations:
+            value["annotations"] = dict(self.annotations)
+        if self.urls:
+            value["urls"] = list(self.urls)
+        return value

@@ -1,0 +1,76 @@
+"""Registries: where images come from.
+
+A driver turns a :class:`~swapbox.references.Reference` into a descriptor, and descriptors into bytes. It verifies
+that a manifest has the digest it was asked for; the *caller* verifies blobs while it streams them, since a resumed
+blob can only be verified as a whole.
+
+Optional powers, named in ``RegistrySpec.capabilities``: ``push``, ``search`` and ``login`` are reserved for
+interfaces of a later release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from swapbox.descriptors import Descriptor
+from swapbox.drivers.common import DriverSpec
+from swapbox.references import Reference
+
+
+class BlobReader(Protocol):
+    """A blob being received; a context manager that closes the connection."""
+
+    offset: int
+    """Where the bytes really start: the offset asked for, or 0 when the source cannot resume."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes, b"" at the end.
+
+        :raises Unavailable: the connection broke or timed out; the caller may open again at its new offset.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the transfer; calling it twice is fine."""
+        ...
+
+    def __enter__(self) -> BlobReader: ...
+
+    def __exit__(self, *_exc: object) -> None: ...
+
+
+class RegistryDriver(Protocol):
+    """A source of images.
+
+    Every method raises ``NotFound`` (no such image, tag or blob), ``PermissionDenied`` (401, 403: log in),
+    ``Unavailable`` (down, slow, 429, 5xx: after the driver's own retries) or ``DataError`` (the answer is not what
+    it claims to be).
+    """
+
+    def resolve(self, reference: Reference) -> Descriptor:
+        """Return the descriptor of the manifest or index that the reference names."""
+        ...
+
+    def manifest(self, reference: Reference, descriptor: Descriptor) -> bytes:
+        """Return the manifest or index, byte for byte, verified against the descriptor's digest."""
+        ...
+
+    def open_blob(self, reference: Reference, descriptor: Descriptor, *, offset: int = 0) -> BlobReader:
+        """Start receiving a blob of the reference's repository, at ``offset`` bytes if the source can."""
+        ...
+
+    def tags(self, reference: Reference) -> Iterator[str]:
+        """Yield the tags of the reference's repository."""
+        ...
+
+    def close(self) -> None:
+        """Close connections; calling it twice is fine."""
+        ...
+
+
+class RegistrySpec(DriverSpec[RegistryDriver]):
+    """Offer a registry driver; see :class:`swapbox.drivers.common.DriverSpec`."""
+
+    kind = "registry"
+    __slots__ = ()

@@ -1,0 +1,90 @@
+"""Image references as Docker reads them: ``[host[:port]/]path[:tag][@digest]`` (distribution/reference grammar)."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from swapbox.errors import InvalidInput
+
+DEFAULT_HOST = "docker.io"
+DEFAULT_TAG = "latest"
+
+_PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_HEX64 = re.compile(r"[0-9a-f]{64}")
+
+
+class Reference(NamedTuple):
+    """A normalized reference: the host is always there; a name without tag and digest has neither.
+
+    :param host: registry host with optional port; ``docker.io`` when none was typed.
+    :param path: repository path; ``library/`` is put before a single-part Docker Hub name.
+    """
+
+    host: str
+    path: str
+    tag: str | None = None
+    digest: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read what a user typed.
+
+        :raises InvalidInput: it does not follow the grammar; the message says where.
+        """
+        if _HEX64.fullmatch(text):
+            raise InvalidInput(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
+        rest, _, digest = text.partition("@")
+        if _ and not _DIGEST.fullmatch(digest):
+            raise InvalidInput(f"invalid reference format: {text!r} has an invalid digest")
+        head, slash, tail = rest.partition("/")
+        if slash and ("." in head or ":" in head or head == "localhost" or head != head.lower()):
+            host, remainder = head, tail
+        else:
+            host, remainder = DEFAULT_HOST, rest
+        if host == "index.docker.io":
+            host = DEFAULT_HOST
+        path, colon, tag = remainder.partition(":")
+        if host == DEFAULT_HOST and "/" not in path:
+            path = f"library/{path}"
+        if not _HOST.fullmatch(host):
+            raise InvalidInput(f"invalid reference format: {text!r} has an invalid host {host!r}")
+        if path != path.lower():
+            raise InvalidInput(f"invalid reference format: repository name ({path}) must be lowercase")
+        if not _PATH.fullmatch(path) or len(path) > 255:
+            raise InvalidInput(f"invalid reference format: {text!r}")
+        if colon and not _TAG.fullmatch(tag):
+            raise InvalidInput(f"invalid reference format: {text!r} has an invalid tag {tag!r}")
+        return cls(host, path, tag or None, digest or None)
+
+    def with_default_tag(self) -> Reference:
+        """Return the reference with ``:latest`` when it has neither tag nor digest."""
+        return self if self.tag or self.digest else self._replace(tag=DEFAULT_TAG)
+
+    @property
+    def name(self) -> str:
+        """Host and path: ``docker.io/library/alpine``."""
+        return f"{self.host}/{self.path}"
+
+    @property
+    def familiar_name(self) -> str:
+        """Host and path as Docker shows them: ``alpine``."""
+        if self.host != DEFAULT_HOST:
+            return self.name
+        return self.path.removeprefix("library/")
+
+    def _suffix(self) -> str:
+        return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
+
+    @property
+    def familiar(self) -> str:
+        """The whole reference as Docker shows it: ``alpine:3.20``."""
+        return self.familiar_name + self._suffix()
+
+    def __str__(self) -> str:
+        """Return the canonical form: ``docker.io/library/alpine:3.20``."""
+        return self.name + self._suffix()
