@@ -2,12 +2,12 @@
 
 A map for three readers:
 
-- **Plugin authors**: :mod:`swapbox.hookspecs` is the whole extension surface; ``swapbox.drivers.<kind>`` is the manual
-  of each kind; :mod:`swapbox.testing` has the suite a driver has to pass; ``plugins/storage_vfs`` is the one to copy.
+- **Plugin authors**: :mod:`swapbox.hookspecs` is the whole extension surface; ``swapbox.drivers.<kind>`` is the
+  manual of each kind; :mod:`swapbox.testing` has the suite a driver has to pass; copy ``plugins/storage_vfs``.
 - **Programs**: :class:`swapbox.Engine` is what the command line itself is built on.
 - **Readers of the code**: ``docs/architecture.md``, then ``engine.py``, ``containers/`` and ``images/``.
 
-Names below are imported when first used, so ``from swapbox import hookimpl`` costs what pluggy costs and no more.
+Names below are imported when first used, so ``from swapbox import hookimpl`` costs next to nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from swapbox.errors import SwapboxError as SwapboxError
     from swapbox.hookspecs import Event as Event
     from swapbox.hookspecs import Finding as Finding
-    from swapbox.hookspecs import hookimpl as hookimpl
+    from swapbox.plugins.markers import hookimpl as hookimpl
     from swapbox.references import Reference as Reference
 
 _HOMES = {
@@ -66,11 +66,12 @@ _HOMES = {
     "swapbox.drivers.storage": ("Mount", "StorageDriver", "StorageDriverSpec"),
     "swapbox.engine": ("Engine",),
     "swapbox.errors": ("SwapboxError",),
-    "swapbox.hookspecs": ("Event", "Finding", "hookimpl"),
+    "swapbox.hookspecs": ("Event", "Finding"),
+    "swapbox.plugins.markers": ("hookimpl",),
     "swapbox.references": ("Reference",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -19,6 +19,25 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+LAYERS = frozenset(
+    {
+        OCI_LAYER,
+        f"{OCI_LAYER}+gzip",
+        f"{OCI_LAYER}+zstd",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+        DOCKER_LAYER,
+        "application/vnd.docker.image.rootfs.diff.tar",
+        "application/vnd.docker.image.rootfs.diff.tar.zstd",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    }
+)
+"""Layers that are a tar file, plain or compressed: what can be unpacked."""
+
+MANIFEST_LIMIT = 4 * 1024 * 1024
+"""Bytes of the largest manifest, index or config that is read (the distribution-spec's limit)."""
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
@@ -29,8 +48,15 @@ def check_digest(digest: object) -> str:
     :raises DataError: it is not.
     """
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise DataError(f"invalid digest {digest!r}")
+        raise DataError(f"invalid digest {digest!r:.200}")
     return digest
+
+
+def digest_of(data: bytes, algorithm: str = "sha256") -> str:
+    """Return the digest of bytes in memory."""
+    import hashlib
+
+    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
 
 
 class Descriptor(NamedTuple):
@@ -50,19 +76,19 @@ class Descriptor(NamedTuple):
         :raises DataError: a field is missing or has the wrong type.
         """
         if not isinstance(value, dict):
-            raise DataError(f"invalid descriptor {value!r}")
+            raise DataError(f"invalid descriptor {value!r:.100}")
         media_type, size = value.get("mediaType"), value.get("size")
         if not isinstance(media_type, str) or not media_type:
-            raise DataError(f"invalid media type {media_type!r} in descriptor")
+            raise DataError(f"invalid media type {media_type!r:.100} in descriptor")
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise DataError(f"invalid size {size!r} in descriptor")
+            raise DataError(f"invalid size {size!r:.40} in descriptor")
         return cls(
             media_type=media_type,
             digest=check_digest(value.get("digest")),
             size=size,
-            platform=value.get("platform") if isinstance(value.get("platform"), dict) else None,
-            annotations=value.get("annotations") or {},
-            urls=tuple(value.get("urls") or ()),
+            platform=None if value.get("platform") is None else _strings(value, "platform", loose=True),
+            annotations=_strings(value, "annotations"),
+            urls=_urls(value.get("urls")),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -75,3 +101,21 @@ class Descriptor(NamedTuple):
         if self.urls:
             value["urls"] = list(self.urls)
         return value
+
+
+def _strings(value: dict[str, Any], key: str, *, loose: bool = False) -> Mapping[str, Any]:
+    """Return an object of texts; a ``loose`` one may hold others too (``os.features`` is a list)."""
+    found = value.get(key)
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not (loose or all(isinstance(text, str) for text in found.values())):
+        raise DataError(f"invalid {key} {found!r:.100} in descriptor")
+    return found
+
+
+def _urls(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(url, str) for url in value):
+        raise DataError(f"invalid urls {value!r:.100} in descriptor")
+    return tuple(value)

@@ -6,6 +6,8 @@ The hint says what to do next and is printed on a line of its own. This module i
 
 from __future__ import annotations
 
+from errno import EACCES, EINVAL, ENODEV, ENOSYS, EOPNOTSUPP, EPERM, EROFS
+
 
 class SwapboxError(Exception):
     """Base of everything swapbox raises on purpose.
@@ -65,3 +67,25 @@ class CommandNotExecutable(SwapboxError):
     def __init__(self, message: str, *, exit_code: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.exit_code = exit_code
+
+
+def describe(error: BaseException) -> str:
+    """Return one line about any exception: our message, or a foreign one's class and text."""
+    if isinstance(error, SwapboxError):
+        return error.message
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
+
+
+def from_os_error(error: OSError, doing: str) -> SwapboxError:
+    """Return the error of ours that says what a system call's failure means to the caller.
+
+    :param doing: what was tried, with the name: ``prepare snapshot x``.
+    """
+    text = f"cannot {doing}: {error.strerror or error}"
+    if error.filename is not None:
+        text += f": {error.filename!s}"
+    if error.errno in (EACCES, EPERM, EROFS):
+        return PermissionDenied(text)
+    if error.errno in (ENOSYS, ENODEV, EOPNOTSUPP, EINVAL):
+        return Unsupported(text)
+    return Unavailable(text)

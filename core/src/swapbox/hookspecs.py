@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import pluggy
+from swapbox.plugins.markers import hookspec
 
 if TYPE_CHECKING:
     import click
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
     from swapbox.drivers.registry import RegistrySpec
     from swapbox.drivers.storage import StorageDriverSpec
     from swapbox.references import Reference
-
-PROJECT = "swapbox"
-
-hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 class Policy(NamedTuple):
@@ -52,7 +47,12 @@ POLICIES: Mapping[str, Policy] = {
 
 
 class Event(NamedTuple):
-    """Something that happened: ``container``/``image`` ``action`` on ``id``; time in nanoseconds since the epoch."""
+    """Something that happened to a container or image.
+
+    :param type: ``container`` or ``image``.
+    :param action: Docker's word for it: ``create``, ``start``, ``die``, ``pull``.
+    :param time: nanoseconds since the epoch.
+    """
 
     type: str
     action: str

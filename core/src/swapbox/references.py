@@ -1,4 +1,4 @@
-"""Image references as Docker reads them: ``[host[:port]/]path[:tag][@digest]`` (distribution/reference grammar)."""
+"""Image references in the grammar of distribution/reference: ``[host[:port]/]path[:tag][@digest]``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_PATH_LIMIT = 255
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -38,25 +39,21 @@ class Reference(NamedTuple):
         """
         if _HEX64.fullmatch(text):
             raise InvalidInput(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
-        rest, _, digest = text.partition("@")
-        if _ and not _DIGEST.fullmatch(digest):
-            raise InvalidInput(f"invalid reference format: {text!r} has an invalid digest")
-        head, slash, tail = rest.partition("/")
-        if slash and ("." in head or ":" in head or head == "localhost" or head != head.lower()):
-            host, remainder = head, tail
-        else:
-            host, remainder = DEFAULT_HOST, rest
-        if host == "index.docker.io":
-            host = DEFAULT_HOST
-        path, colon, tag = remainder.partition(":")
-        if host == DEFAULT_HOST and "/" not in path:
-            path = f"library/{path}"
+        rest, at, digest = text.partition("@")
+        if at and not _DIGEST.fullmatch(digest):
+            raise InvalidInput(f"invalid reference format: {text!r} has an invalid digest {digest!r}")
+        host, remainder = _split_host(rest)
         if not _HOST.fullmatch(host):
             raise InvalidInput(f"invalid reference format: {text!r} has an invalid host {host!r}")
+        path, colon, tag = remainder.partition(":")
         if path != path.lower():
             raise InvalidInput(f"invalid reference format: repository name ({path}) must be lowercase")
-        if not _PATH.fullmatch(path) or len(path) > 255:
+        if host == DEFAULT_HOST and "/" not in path:
+            path = f"library/{path}"
+        if not _PATH.fullmatch(path):
             raise InvalidInput(f"invalid reference format: {text!r}")
+        if len(path) > _PATH_LIMIT:
+            raise InvalidInput(f"repository name must not be more than {_PATH_LIMIT} characters: {text!r}")
         if colon and not _TAG.fullmatch(tag):
             raise InvalidInput(f"invalid reference format: {text!r} has an invalid tag {tag!r}")
         return cls(host, path, tag or None, digest or None)
@@ -75,7 +72,8 @@ class Reference(NamedTuple):
         """Host and path as Docker shows them: ``alpine``."""
         if self.host != DEFAULT_HOST:
             return self.name
-        return self.path.removeprefix("library/")
+        short = self.path.removeprefix("library/")
+        return self.path if "/" in short else short
 
     def _suffix(self) -> str:
         return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
@@ -88,3 +86,11 @@ class Reference(NamedTuple):
     def __str__(self) -> str:
         """Return the canonical form: ``docker.io/library/alpine:3.20``."""
         return self.name + self._suffix()
+
+
+def _split_host(name: str) -> tuple[str, str]:
+    """Split off the host: a first part with a dot, a colon or a capital, or ``localhost``."""
+    head, slash, tail = name.partition("/")
+    if not slash or not ("." in head or ":" in head or head == "localhost" or head != head.lower()):
+        return DEFAULT_HOST, name
+    return (DEFAULT_HOST if head == "index.docker.io" else head), tail

@@ -20,6 +20,9 @@ KINDS: tuple[Kind, ...] = ("registry", "storage", "isolation", "cgroup", "loggin
 API_VERSION = (1, 0)
 """The (major, minor) of the driver interfaces in this release. A spec with another major is refused."""
 
+FALLBACK_BELOW = 50
+"""A driver of lower priority is a fallback: when it is used because a better one cannot be, the user is told."""
+
 
 class Supported(NamedTuple):
     """The host can carry this driver."""
@@ -88,7 +91,8 @@ class DriverSpec(Generic[DriverT_co]):
     :param probe: says whether this host can carry the driver; must be fast and leave nothing behind.
     :param api: the (major, minor) of the interface the driver was written against.
     :param capabilities: names of the optional powers it has, documented in the kind's module.
-    :param priority: the highest supported one is the default; built-ins use 0 to 100.
+    :param priority: the highest supported one is the default; built-ins use 0 to 100, and a fallback, whose use
+        the user is told of, has less than :data:`FALLBACK_BELOW`.
     :param options: the settings it understands.
     """
 

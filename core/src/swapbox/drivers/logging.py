@@ -8,7 +8,11 @@ lines with a handful of calls.
 Optional powers, named in ``LogDriverSpec.capabilities``:
 
 ``read``
-    The driver also keeps :class:`LogReader`; without it the core keeps a local copy for ``swapbox logs``.
+    The driver also keeps :class:`LogReader`; without it ``swapbox logs`` says so and fails.
+
+``recipe``
+    The driver also keeps :class:`LogRecipes`, so that a monitor which has executed a bare interpreter to give its
+    memory back can go on writing without swapbox, pluggy or the plugin in memory.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ class LogInfo(NamedTuple):
     """The container a log belongs to.
 
     :param directory: exists, belongs to this container's log, and is removed with the container.
+    :param environment: the container's, for drivers with an ``env`` option.
     """
 
     container_id: str
@@ -33,14 +38,21 @@ class LogInfo(NamedTuple):
     image: str
     directory: Path
     labels: Mapping[str, str] = {}
+    environment: Mapping[str, str] = {}
 
 
 class LogRecord(NamedTuple):
-    """One line read back; ``time`` in nanoseconds since the epoch; ``data`` with its newline unless partial."""
+    """One line read back.
+
+    :param time: nanoseconds since the epoch.
+    :param data: the line with its newline, or part of a line without one.
+    :param attributes: what ``swapbox logs --details`` shows: chosen labels and variables, the tag.
+    """
 
     time: int
     stream: Stream
     data: bytes
+    attributes: Mapping[str, str] = {}
 
 
 class LogQuery(NamedTuple):
@@ -64,7 +76,10 @@ class LogWriter(Protocol):
     """The write end of one container's log; used by one process at a time."""
 
     def write(self, stream: Stream, chunk: bytes, time: int) -> None:
-        """Append a chunk of lines (see the module) that arrived at ``time``, nanoseconds since the epoch."""
+        """Append a chunk of lines (see the module) that arrived at ``time``, nanoseconds since the epoch.
+
+        :raises OSError: the disk is full or failed; the log is still good, and the next chunk may succeed.
+        """
         ...
 
     def close(self) -> None:
@@ -88,6 +103,25 @@ class LogDriver(Protocol):
 
     def close(self) -> None:
         """Release what the driver holds open; calling it twice is fine."""
+        ...
+
+
+class WriterRecipe(NamedTuple):
+    """How to open a writer without swapbox: call ``function(*arguments)`` of the module in the file ``source``.
+
+    The module imports nothing but the standard library, and its function returns a :class:`LogWriter`.
+    """
+
+    source: Path
+    function: str
+    arguments: tuple[str | int | bool | None, ...]
+
+
+class LogRecipes(Protocol):
+    """Capability ``recipe``."""
+
+    def recipe(self, info: LogInfo, options: Mapping[str, str]) -> WriterRecipe:
+        """Return what opens the writer that ``open`` with the same arguments returns."""
         ...
 
 

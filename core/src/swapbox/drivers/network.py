@@ -2,7 +2,8 @@
 
 A *network* has a name and a driver. An *endpoint* is one container's place in one network. The core asks the
 driver which namespace the container needs; for a private one it connects the endpoint between the container's
-``create`` and ``start`` and disconnects it when the container has ended.
+``create`` and ``start`` and disconnects it when the container has ended. In a private namespace loopback is up
+already: the isolation driver does that when it makes the namespace.
 """
 
 from __future__ import annotations

@@ -6,21 +6,23 @@ Vocabulary (containerd's). A *snapshot* is the state of a tree under a *key*. An
 Three uses:
 
 1. Unpack a layer: ``prepare("extract-1", parent)``, write the layer's files through the mounts (or
-   ``layer_target``), ``commit(chain_id, "extract-1")``. The active key is gone afterwards; the committed name lives.
+   ``layer_target``), ``commit(chain_id, "extract-1")``. The active key is gone then; the committed name lives.
 2. Run a container: ``prepare(container_id, top_chain_id)``, mount what ``mounts(container_id)`` returns in the
    container's mount namespace, later ``remove(container_id)``.
 3. Look inside an image: ``view("look-1", top_chain_id)``, mount, read, ``remove("look-1")``.
 
-A driver *returns* mounts and never mounts anything: the caller mounts them in whatever namespace it needs, so a
-killed process leaves no mount behind. Methods may be called from several processes at once; a driver keeps its
-own bookkeeping inside its root (``swapbox.drivers.ledger.Ledger`` does that for it).
+A driver *returns* mounts and never mounts anything: the caller mounts them in whatever namespace it needs
+(``swapbox.linux.mounts.apply``), so a killed process leaves no mount behind. Methods may be called from several
+processes at once, and any of them may be killed at any time; a driver keeps its own bookkeeping inside its root
+(``swapbox.drivers.ledger.Ledger`` does that for it). A key is any text: never a part of a path.
 
 Optional powers, named in ``StorageDriverSpec.capabilities``:
 
 ``direct``
     The driver also keeps :class:`DirectWriter`: a layer can be written without mounting anything.
 ``changes``
-    The driver also keeps :class:`ChangeLister`: it knows what an active snapshot changed without walking both trees.
+    The driver also keeps :class:`ChangeLister`: it knows what an active snapshot changed without walking both
+    trees.
 ``rebase``
     ``commit(name, key, parent=...)`` may set the parent of a snapshot prepared without one, so that layers unpack
     in parallel.
@@ -104,9 +106,7 @@ class StorageDriver(Protocol):
         """
         ...
 
-    def view(
-        self, key: str, parent: str | None, *, labels: Mapping[str, str] | None = None
-    ) -> tuple[Mount, ...]:
+    def view(self, key: str, parent: str | None, *, labels: Mapping[str, str] | None = None) -> tuple[Mount, ...]:
         """Make a read-only snapshot of ``parent``; raises as :meth:`prepare`."""
         ...
 
@@ -122,14 +122,17 @@ class StorageDriver(Protocol):
     ) -> None:
         """Turn the active snapshot ``key`` into the committed snapshot ``name``; ``key`` is free afterwards.
 
+        Nobody has it mounted any more.
+
         :param parent: only with capability ``rebase``: the parent of a snapshot that was prepared without one.
+        :param labels: added to those it has.
         :raises AlreadyExists: ``name`` is taken; the active snapshot is untouched.
         :raises InvalidInput: ``key`` is not active.
         """
         ...
 
     def remove(self, key: str) -> None:
-        """Remove a snapshot of any kind and free its space.
+        """Remove a snapshot of any kind and free its space; nobody has it mounted any more.
 
         :raises Conflict: other snapshots build on it.
         """

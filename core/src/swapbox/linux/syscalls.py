@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import c_char_p, c_int, c_long, c_uint, c_ulong
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -21,6 +21,7 @@ _SYS_MOVE_MOUNT = 429
 _SYS_FSOPEN = 430
 _SYS_FSCONFIG = 431
 _SYS_FSMOUNT = 432
+_SYS_CLOSE_RANGE = 436
 _SYS_OPENAT2 = 437
 _SYS_MOUNT_SETATTR = 442
 _MACHINE = os.uname().machine
@@ -28,6 +29,9 @@ _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}.get(_MACHINE, 41)
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220}.get(_MACHINE, 220)
 _SYS_CAPSET = {"x86_64": 126, "aarch64": 91}.get(_MACHINE, 91)
 _SYS_CAPGET = {"x86_64": 125, "aarch64": 90}.get(_MACHINE, 90)
+_SYS_KEYCTL = {"x86_64": 250, "aarch64": 219}.get(_MACHINE, 219)
+_SYS_EXECVEAT = {"x86_64": 322, "aarch64": 281}.get(_MACHINE, 281)
+_SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}.get(_MACHINE, 277)
 
 # mount(2)
 MS_RDONLY = 0x1
@@ -94,6 +98,7 @@ FSCONFIG_SET_STRING = 1
 FSCONFIG_CMD_CREATE = 6
 FSMOUNT_CLOEXEC = 1
 MOVE_MOUNT_F_EMPTY_PATH = 0x4
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
 OPEN_TREE_CLONE = 1
 OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 AT_FDCWD = -100
@@ -104,7 +109,19 @@ MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_NOEXEC = 0x8
+MOUNT_ATTR_NOATIME = 0x10
+MOUNT_ATTR_STRICTATIME = 0x20
+MOUNT_ATTR__ATIME = 0x70
+MOUNT_ATTR_NODIRATIME = 0x80
 MOUNT_ATTR_IDMAP = 0x100000
+MOUNT_ATTR_NOSYMFOLLOW = 0x200000
+
+# keyctl(2), seccomp(2)
+KEYCTL_JOIN_SESSION_KEYRING = 1
+SECCOMP_SET_MODE_FILTER = 1
+SECCOMP_FILTER_FLAG_TSYNC = 0x1
+SECCOMP_FILTER_FLAG_LOG = 0x2
+SECCOMP_FILTER_FLAG_SPEC_ALLOW = 0x4
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -148,9 +165,7 @@ def umount(target: Path, flags: int = 0) -> None:
 
 def pivot_root(new_root: Path, put_old: Path) -> None:
     """Call pivot_root(2)."""
-    _call(
-        _syscall, c_long(_SYS_PIVOT_ROOT), c_char_p(_bytes(new_root)), c_char_p(_bytes(put_old)), path=new_root
-    )
+    _call(_syscall, c_long(_SYS_PIVOT_ROOT), c_char_p(_bytes(new_root)), c_char_p(_bytes(put_old)), path=new_root)
 
 
 def unshare(flags: int) -> None:
@@ -183,16 +198,16 @@ def setdomainname(name: str) -> None:
 def clone(flags: int) -> int:
     """Fork the calling process into new namespaces: clone(2) without shared memory, SIGCHLD at exit.
 
-    Returns 0 in the child and the child's pid in the parent, like ``os.fork``, and runs Python's fork hooks. libc's
-    own fork handlers do not run, so the caller must be single-threaded and the child should execve soon.
+    Returns 0 in the child and the child's pid in the parent, like ``os.fork``, and runs Python's fork hooks.
+    libc's own fork handlers do not run: the caller must be single-threaded and the child should execve soon.
     """
     import signal
 
     python = ctypes.pythonapi
-    python.PyOS_BeforeFork()
-    # pythonapi keeps the GIL during the call, which the child needs to go on in Python.
+    # PyDLL keeps the GIL during the call, which the child needs to go on in Python.
     raw = ctypes.PyDLL(None, use_errno=True).syscall
     raw.restype = c_long
+    python.PyOS_BeforeFork()
     pid: int = raw(c_long(_SYS_CLONE), c_ulong(flags | signal.SIGCHLD), c_long(0), c_long(0), c_long(0), c_long(0))
     code = ctypes.get_errno()
     if pid == 0:
@@ -238,26 +253,25 @@ def fsmount(fd: int, flags: int = FSMOUNT_CLOEXEC, attributes: int = 0) -> int:
     return _call(_syscall, c_long(_SYS_FSMOUNT), c_int(fd), c_uint(flags), c_uint(attributes))
 
 
-def move_mount(from_fd: int, target: Path) -> None:
-    """Call move_mount(2): attach the detached mount ``from_fd`` at ``target``."""
-    empty = c_char_p(b"")
+def move_mount(from_fd: int, target: Path | int) -> None:
+    """Call move_mount(2): attach the detached mount ``from_fd`` at a path, or at what a descriptor refers to."""
+    onto_fd = isinstance(target, int)
     _call(
         _syscall,
         c_long(_SYS_MOVE_MOUNT),
         c_int(from_fd),
-        empty,
-        c_int(AT_FDCWD),
-        c_char_p(_bytes(target)),
-        c_uint(MOVE_MOUNT_F_EMPTY_PATH),
-        path=target,
+        c_char_p(b""),
+        c_int(target if isinstance(target, int) else AT_FDCWD),
+        c_char_p(b"" if isinstance(target, int) else _bytes(target)),
+        c_uint(MOVE_MOUNT_F_EMPTY_PATH | (MOVE_MOUNT_T_EMPTY_PATH if onto_fd else 0)),
+        path=None if isinstance(target, int) else target,
     )
 
 
-def open_tree(path: Path, flags: int = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC) -> int:
-    """Call open_tree(2): a detached copy of the mount at ``path``."""
-    return _call(
-        _syscall, c_long(_SYS_OPEN_TREE), c_int(AT_FDCWD), c_char_p(_bytes(path)), c_uint(flags), path=path
-    )
+def open_tree(path: Path | int, flags: int = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC) -> int:
+    """Call open_tree(2): a detached copy of the mount at a path, or at what a descriptor refers to."""
+    directory, name, flags = _at(path, flags)
+    return _call(_syscall, c_long(_SYS_OPEN_TREE), directory, name, c_uint(flags), path=_shown(path))
 
 
 class _MountAttr(ctypes.Structure):
@@ -270,20 +284,69 @@ class _MountAttr(ctypes.Structure):
 
 
 def mount_setattr(
-    path: Path, *, flags: int = 0, set: int = 0, clear: int = 0, propagation: int = 0, userns_fd: int = 0
+    path: Path | int, *, flags: int = 0, set: int = 0, clear: int = 0, propagation: int = 0, userns_fd: int = 0
 ) -> None:
-    """Call mount_setattr(2) on ``path``; ``flags`` may hold AT_RECURSIVE."""
+    """Call mount_setattr(2) on a path, or on what a descriptor refers to; ``flags`` may hold AT_RECURSIVE."""
+    directory, name, flags = _at(path, flags)
     attributes = _MountAttr(set, clear, propagation, userns_fd)
     _call(
         _syscall,
         c_long(_SYS_MOUNT_SETATTR),
-        c_int(AT_FDCWD),
-        c_char_p(_bytes(path)),
+        directory,
+        name,
         c_uint(flags),
         ctypes.byref(attributes),
         ctypes.c_size_t(ctypes.sizeof(attributes)),
-        path=path,
+        path=_shown(path),
     )
+
+
+def _at(path: Path | int, flags: int) -> tuple[c_int, c_char_p, int]:
+    """Return the three arguments by which the ``*at`` calls take a path or a descriptor."""
+    if isinstance(path, int):
+        return c_int(path), c_char_p(b""), flags | AT_EMPTY_PATH
+    return c_int(AT_FDCWD), c_char_p(_bytes(path)), flags
+
+
+def _shown(path: Path | int) -> Path | None:
+    return None if isinstance(path, int) else path
+
+
+def execve(program: Path | int, arguments: Sequence[str | bytes], environment: Sequence[str | bytes]) -> None:
+    """Call execve(2), or execveat(2) with AT_EMPTY_PATH on a descriptor; returns only by raising.
+
+    Unlike ``os.execve`` it passes the environment on as it is: twice the same name, and items without ``=``.
+    """
+    argv, envp = _strings(arguments), _strings(environment)
+    if isinstance(program, int):
+        _call(_syscall, c_long(_SYS_EXECVEAT), c_int(program), c_char_p(b""), argv, envp, c_int(AT_EMPTY_PATH))
+    else:
+        _call(_libc.execve, c_char_p(_bytes(program)), argv, envp, path=program)
+
+
+def _strings(items: Sequence[str | bytes]) -> ctypes.Array[c_char_p]:
+    return (c_char_p * (len(items) + 1))(*(os.fsencode(item) for item in items), None)
+
+
+def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
+    """Call close_range(2): close every descriptor from ``first`` to ``last``."""
+    _call(_syscall, c_long(_SYS_CLOSE_RANGE), c_uint(first), c_uint(last), c_uint(0))
+
+
+def join_session_keyring(name: str) -> None:
+    """Call keyctl(KEYCTL_JOIN_SESSION_KEYRING): leave the caller's keyring for the one called ``name``."""
+    _call(_syscall, c_long(_SYS_KEYCTL), c_int(KEYCTL_JOIN_SESSION_KEYRING), c_char_p(name.encode()))
+
+
+class _FilterProgram(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def set_seccomp_filter(program: bytes, flags: int = 0) -> None:
+    """Call seccomp(SECCOMP_SET_MODE_FILTER) with a BPF program: an array of struct sock_filter, 8 bytes each."""
+    buffer = ctypes.create_string_buffer(program, len(program))
+    argument = _FilterProgram(len(program) // 8, ctypes.addressof(buffer))
+    _call(_syscall, c_long(_SYS_SECCOMP), c_uint(SECCOMP_SET_MODE_FILTER), c_uint(flags), ctypes.byref(argument))
 
 
 class _CapHeader(ctypes.Structure):
@@ -306,3 +369,22 @@ def capset(*, effective: int, permitted: int, inheritable: int) -> None:
         _CapData(*(mask & 0xFFFFFFFF for mask in masks)), _CapData(*(mask >> 32 for mask in masks))
     )
     _call(_syscall, c_long(_SYS_CAPSET), ctypes.byref(header), ctypes.byref(data))
+
+
+def prctl_name(name: str) -> None:
+    """Set the calling thread's name (PR_SET_NAME), cut to 15 bytes; ``ps`` and ``top`` show it."""
+    raw = ctypes.create_string_buffer(name.encode()[:15])
+    _call(_libc.prctl, PR_SET_NAME, ctypes.addressof(raw), 0, 0, 0)
+
+
+def capget() -> tuple[int, int, int]:
+    """Call capget(2) for the calling thread; return the masks effective, permitted, inheritable."""
+    header = _CapHeader(0x20080522, 0)
+    data = (_CapData * 2)()
+    _call(_syscall, c_long(_SYS_CAPGET), ctypes.byref(header), ctypes.byref(data))
+    low, high = data
+    return (
+        low.effective | high.effective << 32,
+        low.permitted | high.permitted << 32,
+        low.inheritable | high.inheritable << 32,
+    )

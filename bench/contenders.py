@@ -1,0 +1,133 @@
+"""The engines that are compared, each with data roots of its own on the same tmpfs, driven by its command line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from swapbox.errors import SwapboxError, Unsupported
+from swapbox.testing import servers
+from swapbox.testing.process import Engine, processes_naming
+from swapbox.testing.sandbox import sandbox, scratch_directory
+
+
+class Contender(NamedTuple):
+    """One engine, ready to run.
+
+    :param token: names the engine's processes, see :func:`swapbox.testing.process.processes_naming`.
+    :param run_options: make its ``run`` do the same work as the others'.
+    :param pull_options: let its ``pull`` use a plain-HTTP registry.
+    :param remove_options: let its ``rm`` kill at once.
+    :param daemons: processes that serve all containers together.
+    """
+
+    name: str
+    version: str
+    engine: Engine
+    token: str
+    run_options: tuple[str, ...] = ("--network", "none")
+    pull_options: tuple[str, ...] = ()
+    remove_options: tuple[str, ...] = ("--force",)
+    daemons: frozenset[int] = frozenset()
+
+    def run(self, *arguments: str) -> str:
+        """Call ``run`` and return its output."""
+        return self.engine.ok("run", *self.run_options, *arguments)
+
+    def remove_containers(self) -> None:
+        """Remove every container."""
+        if containers := self.engine.ok("ps", "-a", "-q").split():
+            self.engine.ok("rm", *self.remove_options, *containers)
+
+
+@contextlib.contextmanager
+def swapbox() -> Iterator[Contender]:
+    """Give the swapbox installed beside this interpreter."""
+    with sandbox() as engine:
+        try:
+            version = engine("--version")
+        except OSError as error:
+            raise Unsupported(f"cannot run {engine.prefix[0]}: {error}") from None
+        if version.code:
+            last = version.err.rpartition("\n")[2]
+            raise Unsupported(f"{engine.prefix[0]} does not work: {last}")
+        yield Contender("swapbox", version.out, engine, engine.directory.name)
+
+
+@contextlib.contextmanager
+def docker() -> Iterator[Contender]:
+    """Give Docker with a daemon of its own."""
+    with _directory() as directory, servers.dockerd(directory) as engine:
+        version = engine.ok("version", "--format", "{{.Server.Version}} (client {{.Client.Version}})")
+        daemons = frozenset(process.pid for process in processes_naming(directory.name))
+        yield Contender("docker", version, engine, directory.name, daemons=daemons)
+
+
+@contextlib.contextmanager
+def podman() -> Iterator[Contender]:
+    """Give Podman with runc, and limits that need no CAP_SYS_RESOURCE, which its defaults do."""
+    program = servers.require("podman", "podman")
+    with _directory() as directory:
+        engine = Engine(
+            program,
+            *("--root", directory / "root", "--runroot", directory / "run", "--tmpdir", directory / "tmp"),
+            *("--runtime", servers.require("runc", "runc")),
+            environment=servers.plain_environment(directory),
+        )
+        version = engine.ok("version", "--format", "{{.Client.Version}}")
+        limits = ("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=1000:1000")
+        made = Contender(
+            "podman",
+            version,
+            engine,
+            directory.name,
+            run_options=("--network", "none", *limits),
+            pull_options=("--tls-verify=false",),
+            remove_options=("--force", "--time", "0"),
+        )
+        try:
+            yield made
+        finally:
+            made.remove_containers()
+            engine("system", "reset", "--force")
+
+
+ALL: dict[str, Callable[[], contextlib.AbstractContextManager[Contender]]] = {
+    "swapbox": swapbox,
+    "docker": docker,
+    "podman": podman,
+}
+
+
+def enter_available(names: list[str], stack: contextlib.ExitStack) -> list[Contender]:
+    """Start the named engines; say on stderr which cannot take part, and why."""
+    started = []
+    for name in names:
+        try:
+            started.append(stack.enter_context(ALL[name]()))
+        except SwapboxError as error:
+            print(f"without {name}: {error}", file=sys.stderr)
+    return started
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="bench-", dir=scratch_directory()))
+    try:
+        yield directory
+    finally:
+        _unmount_below(directory)
+        subprocess.run(["rm", "-rf", "--one-file-system", directory], check=False)
+
+
+def _unmount_below(directory: Path) -> None:
+    # podman keeps its overlay folder bind-mounted on itself.
+    targets = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for target in sorted((t for t in targets if t.startswith(f"{directory}{os.sep}")), reverse=True):
+        subprocess.run(["umount", "-l", target], check=False)

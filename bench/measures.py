@@ -1,0 +1,161 @@
+"""What is measured. Each measure yields rounds; in a round every contender does the same work once, in turn."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter, sleep
+from typing import NamedTuple
+
+from contenders import Contender
+from swapbox.testing.process import processes_naming, pss
+from swapbox.testing.sandbox import scratch_directory
+
+Sample = tuple[str, float]
+"""A contender's name and its value."""
+
+CONTAINERS = 5
+BURST = 20
+SETTLED = 1.0
+"""Seconds."""
+_INIT = ("sleep", "1000000")
+
+
+class Images(NamedTuple):
+    """References to pull."""
+
+    busybox: str
+    debian: str
+
+
+class Measure(NamedTuple):
+    """One row of the table.
+
+    :param rounds: the usual number of rounds.
+    :param usual: part of a run that names no measures.
+    """
+
+    title: str
+    unit: str
+    rounds: int
+    samples: Callable[[list[Contender], Images, int], Iterator[Sample]]
+    usual: bool = True
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = perf_counter()
+    work()
+    return perf_counter() - start
+
+
+def run(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """Milliseconds of a container that does nothing, from the command's start to its end."""
+    for number in range(rounds + 1):
+        for contender in contenders:
+            taken = _timed(lambda: contender.run("--rm", images.busybox, "true"))  # noqa: B023 (called at once)
+            if number:  # the first round warms caches
+                yield contender.name, taken * 1e3
+
+
+def pull(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """Seconds to receive and unpack an image; it is removed again between the rounds."""
+    for _ in range(rounds):
+        for contender in contenders:
+            command = ("pull", *contender.pull_options, images.debian)
+            yield contender.name, _timed(lambda: contender.engine.ok(*command))  # noqa: B023
+            contender.engine.ok("rmi", images.debian)
+
+
+def burst(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """Seconds to start a number of detached containers one after another."""
+    for _ in range(rounds):
+        for contender in contenders:
+            start = perf_counter()
+            for _ in range(BURST):
+                contender.run("-d", images.busybox, *_INIT)
+            yield contender.name, perf_counter() - start
+            contender.remove_containers()
+
+
+def memory(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """MB of what keeps one idle container: its monitor, shim or conmon, without the container's own process."""
+    for _ in range(rounds):
+        for contender in contenders:
+            _start_idle(contender, images)
+            keepers = _keepers(contender)
+            yield contender.name, sum(map(pss, keepers)) / CONTAINERS / 1e6
+            contender.remove_containers()
+
+
+def _keepers(contender: Contender) -> frozenset[int]:
+    def now() -> frozenset[int]:
+        return frozenset(
+            process.pid
+            for process in processes_naming(contender.token)
+            if process.pid not in contender.daemons and process.command.split() != list(_INIT)
+        )
+
+    # What starts a container lives a little longer than the command: take the set that stays the same for a while.
+    last, since = now(), perf_counter()
+    while perf_counter() - since < SETTLED:
+        sleep(0.1)
+        if (current := now()) != last:
+            last, since = current, perf_counter()
+    return last
+
+
+def daemon(contenders: list[Contender], _images: Images, _rounds: int) -> Iterator[Sample]:
+    """MB of the processes that serve all containers together."""
+    for contender in contenders:
+        yield contender.name, sum(map(pss, contender.daemons)) / 1e6
+
+
+def _query(*command: str) -> Callable[[list[Contender], Images, int], Iterator[Sample]]:
+    def samples(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+        for contender in contenders:
+            _start_idle(contender, images)
+        for number in range(rounds + 1):
+            for contender in contenders:
+                taken = _timed(lambda: contender.engine.ok(*command))  # noqa: B023 (called at once)
+                if number:
+                    yield contender.name, taken * 1e3
+        for contender in contenders:
+            contender.remove_containers()
+
+    return samples
+
+
+def log(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """Seconds until a container has got rid of 200 MB of 80-byte lines through the default log driver."""
+    line, size = "x" * 79, 200_000_000
+    for _ in range(rounds):
+        for contender in contenders:
+            with tempfile.TemporaryDirectory(dir=scratch_directory()) as shared:
+                fifo = Path(shared) / "done"
+                os.mkfifo(fifo)
+                # The container ends the measurement itself: no engine's way of waiting is in the figure.
+                script = f"yes {line} | head -c {size}; echo >/shared/done"
+                start = perf_counter()
+                contender.run("-d", "-v", f"{shared}:/shared", images.busybox, "sh", "-c", script)
+                fifo.read_bytes()
+                yield contender.name, perf_counter() - start
+            contender.remove_containers()
+
+
+def _start_idle(contender: Contender, images: Images) -> None:
+    for _ in range(CONTAINERS):
+        contender.run("-d", images.busybox, *_INIT)
+
+
+MEASURES = {
+    "run": Measure("run --rm --network none IMAGE true", "ms", 15, run),
+    "pull": Measure("pull and unpack a 93 MB layer of 6,768 files", "s", 3, pull),
+    "memory": Measure("resident memory (PSS) per idle container", "MB", 1, memory),
+    "daemon": Measure("resident memory (PSS) of the daemon", "MB", 1, daemon),
+    "ps": Measure(f"ps, {CONTAINERS} containers", "ms", 10, _query("ps")),
+    "images": Measure("images", "ms", 10, _query("images")),
+    "burst": Measure(f"{BURST} x run -d, one after another", "s", 2, burst),
+    "log": Measure("200 MB of 80-byte lines to the log", "s", 1, log, usual=False),
+}

@@ -1,0 +1,25 @@
+"""The command line: Docker's verbs over :class:`swapbox.Engine`. The only part of swapbox that prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    import gc
+    import os
+    import sys
+
+    # A command lives for a tenth of a second; collecting its imports' cycles costs a tenth of that.
+    gc.disable()
+    from swapbox.cli.app import run
+
+    code = run(sys.argv[1:] if argv is None else argv)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:  # the reader, such as head(1), has seen enough
+        code = code or 141
+    # Leaving without the interpreter's own clean-up saves 5 ms; nothing of ours waits for it.
+    os._exit(code)

@@ -1,0 +1,205 @@
+"""The top of the command line: global options, where each verb lives, and how errors end a command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from swapbox import __version__
+from swapbox.engine import Engine
+from swapbox.errors import SwapboxError
+
+FLAG_ERROR = 125
+"""The exit code of Docker's client for a flag it does not know, and of ``run`` for an error of the engine."""
+
+# Where each verb lives; its module is imported when the verb is used.
+_VERBS = {
+    "pull": "images",
+    "images": "images",
+    "tag": "images",
+    "rmi": "images",
+    "image": "images",
+    "run": "run",
+    "ps": "containers",
+    "logs": "containers",
+    "stop": "containers",
+    "kill": "containers",
+    "rm": "containers",
+    "inspect": "inspect",
+    "version": "system",
+    "info": "system",
+    "plugins": "system",
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported one at a time."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return every verb, plugins' own included."""
+        _add_plugin_commands(self, ctx)
+        return sorted({*_VERBS, *self.commands})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb."""
+        if cmd_name in _VERBS:
+            from importlib import import_module
+
+            module = import_module(f"swapbox.cli.{_VERBS[cmd_name]}")
+            command: click.Command = getattr(module, cmd_name)
+            return command
+        _add_plugin_commands(self, ctx)
+        return self.commands.get(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb, or say so in Docker's words."""
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise click.UsageError(f"unknown command: swapbox {args[0]}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _add_plugin_commands(group: click.Group, ctx: click.Context) -> None:
+    engine = ctx.ensure_object(dict).get("engine")
+    if engine is not None:
+        engine.plugins.notify("swapbox_cli", warn=engine.warn, group=group)
+
+
+_DRIVER_OPTIONS = (
+    ("--storage-driver", "storage", "Storage driver."),
+    ("--isolation", "isolation", "Isolation driver."),
+    ("--cgroup", "cgroup", "Cgroup controller."),
+    ("--log-driver", "logging", "Log driver."),
+    ("--registry", "registry", "Registry driver."),
+    ("--network-driver", "network_driver", "Network driver."),
+)
+
+
+def driver_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options that choose drivers: those named, or all."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for flag, name, help in reversed(_DRIVER_OPTIONS):
+            if not names or name in names:
+                function = click.option(flag, name, metavar="NAME", help=help)(function)
+        return function
+
+    return add
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Run 'swapbox COMMAND --help' for more information on a command.",
+)
+@click.option("--root", type=click.Path(path_type=Path), help="Where images and containers are kept.")
+@click.option("--run-root", type=click.Path(path_type=Path), help="The same for what ends with a reboot.")
+@click.option("--config", type=click.Path(path_type=Path), help="Read this configuration file only.")
+@click.option("--no-plugins", is_flag=True, help="Leave out plugins that did not come with swapbox.")
+@driver_options()
+@click.version_option(__version__, "-v", "--version", message="swapbox version %(version)s")
+@click.pass_context
+def swapbox(
+    ctx: click.Context,
+    /,
+    *,
+    root: Path | None,
+    run_root: Path | None,
+    config: Path | None,
+    no_plugins: bool,
+    network_driver: str | None,
+    **drivers: Any,
+) -> None:
+    """Run containers, with every backend chosen by a flag."""
+    engine = Engine(
+        root=root,
+        run_root=run_root,
+        config_file=config,
+        third_party=not no_plugins,
+        network=network_driver,
+        warn=warn,
+        **drivers,
+    )
+    ctx.ensure_object(dict)["engine"] = engine
+    ctx.call_on_close(engine.close)
+
+
+def engine_of(ctx: click.Context) -> Engine:
+    """Return the engine that the global options describe."""
+    engine: Engine = ctx.ensure_object(dict)["engine"]
+    return engine
+
+
+def warn(message: str) -> None:
+    """Print one warning."""
+    click.echo(f"WARNING: {message}", err=True)
+
+
+def print_error(error: SwapboxError, *, prefix: str = "Error: ") -> None:
+    """Print an error and its hint."""
+    click.echo(f"{prefix}{error.message}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+
+
+def for_each(names: Sequence[str], action: Callable[[str], object], *, echo: bool = True) -> int:
+    """Do something for every name: echo each that went well as typed, go on past failures; return the exit code."""
+    code = 0
+    for name in names:
+        try:
+            action(name)
+        except SwapboxError as error:
+            print_error(error)
+            code = 1
+        else:
+            if echo:
+                click.echo(name)
+    return code
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command; return its exit code. Never raises for a user's mistake."""
+    try:
+        result = swapbox.main(list(argv), prog_name="swapbox", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        return _usage_error(error)
+    except click.Abort:
+        return 130
+    except SwapboxError as error:
+        print_error(error)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader has gone; what Python still holds for it must not raise once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return result if isinstance(result, int) else 0
+
+
+def _usage_error(error: click.ClickException) -> int:
+    """Print a usage error as Docker does; wrong flags end with 125, wrong arguments with 1."""
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    where = ctx.command_path if ctx else "swapbox"
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return 0
+    if isinstance(error, click.NoSuchOption):
+        message = f"unknown flag: {error.option_name}"
+    else:
+        message = error.format_message()
+    click.echo(f"swapbox: {message}\n\nRun '{where} --help' for more information", err=True)
+    return FLAG_ERROR if isinstance(error, (click.NoSuchOption, click.BadOptionUsage)) or _is_option(error) else 1
+
+
+def _is_option(error: click.ClickException) -> bool:
+    return isinstance(error, click.BadParameter) and isinstance(error.param, click.Option)

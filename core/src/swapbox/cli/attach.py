@@ -1,0 +1,214 @@
+"""The attached end of a container: this terminal's stdio to and from the monitor, and signals passed on."""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import struct
+import termios
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from swapbox.containers.launch import ATTACH_SOCKET
+from swapbox.containers.monitor import StartRequest
+from swapbox.errors import Unavailable
+
+if TYPE_CHECKING:
+    from swapbox.containers.records import Container
+    from swapbox.engine import Engine
+
+_CHUNK = 65536
+# Every signal that can be caught and means something to the command, as Docker's --sig-proxy does.
+PROXIED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGCONT", "SIGTSTP")
+
+
+def run_attached(engine: Engine, container: Container) -> int:
+    """Start a container with this process' stdio attached; return its exit code."""
+    terminal = container.config.tty
+    size = _size(1) if terminal else None
+    proxy = _SignalProxy()
+    with proxy.installed():
+        sock = engine.containers.start(container, StartRequest(attach=True, console_size=size))
+        # With a terminal of its own, the container gets ^C as a byte; other signals are still passed on.
+        proxy.send_to(lambda number: engine.containers.signal(container, number))
+        with _raw_terminal(terminal and container.config.stdin_open), _resizing(engine, container, terminal):
+            stream = Stream(sock, stdin=0 if container.config.stdin_open else None)
+            code = stream.run()
+    if code is None:
+        raise Unavailable(
+            f"the monitor of container {container.name} is gone", hint=f"see: swapbox inspect {container.name}"
+        )
+    return code
+
+
+class Stream:
+    """Carries bytes between a monitor's socket and this process' descriptors.
+
+    :param stdin: descriptor to read, or None.
+    """
+
+    def __init__(self, sock: _socket.socket, *, stdin: int | None) -> None:
+        self._sock = sock
+        self._stdin = stdin
+        self._pending = b""
+        self._outputs = {b"O": 1, b"R": 2}
+
+    def run(self) -> int | None:
+        """Carry until the container has ended; return its exit code, None when the monitor died."""
+        self._sock.setblocking(False)
+        while True:
+            for fd, events in self._poll():
+                if fd == self._sock.fileno():
+                    if events & select.POLLOUT:
+                        self._send()
+                    if events & ~select.POLLOUT:
+                        packet = self._receive()
+                        if packet is not None and packet[:1] in (b"", b"X"):
+                            return int(packet[1:]) if packet else None
+                else:
+                    self._read_stdin()
+
+    def _poll(self) -> list[tuple[int, int]]:
+        poll = select.poll()
+        # While the monitor takes no more input, none is read, but output goes on: neither side can wait for ever.
+        poll.register(self._sock.fileno(), select.POLLIN | (select.POLLOUT if self._pending else 0))
+        if self._stdin is not None and not self._pending:
+            poll.register(self._stdin, select.POLLIN)
+        return poll.poll()
+
+    def _receive(self) -> bytes | None:
+        try:
+            packet = self._sock.recv(_CHUNK + 1)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:
+            return b""
+        if packet[:1] in self._outputs:
+            _write_all(self._outputs[packet[:1]], packet[1:])
+        return packet
+
+    def _read_stdin(self) -> None:
+        assert self._stdin is not None
+        try:
+            data = os.read(self._stdin, _CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:  # EIO: this process is in the background and its terminal hung up
+            data = b""
+        if data:
+            self._pending = b"I" + data
+        else:
+            self._pending, self._stdin = b"C", None
+        self._send()
+
+    def _send(self) -> None:
+        if not self._pending:
+            return
+        try:
+            self._sock.send(self._pending, _socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return
+        except OSError:  # the container has just ended; its exit code is still to be read
+            self._stdin = None
+        self._pending = b""
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:  # somebody made our stdout non-blocking
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            poll.poll()
+
+
+class _SignalProxy:
+    """Passes signals on to the container; those that come before it runs wait until it does."""
+
+    def __init__(self) -> None:
+        self._waiting: list[int] = []
+        self._send: Any = self._waiting.append
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Catch signals inside the block."""
+        before = {
+            number: signal.signal(number, lambda number, _frame: self._send(number))
+            for number in (getattr(signal, name) for name in PROXIED)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def send_to(self, target: Any) -> None:
+        """Pass on to ``target``, what has waited first."""
+        self._send = target
+        while self._waiting:
+            target(self._waiting.pop(0))
+
+
+@contextlib.contextmanager
+def _raw_terminal(wanted: bool) -> Iterator[None]:
+    """Put the terminal on stdin into raw mode inside the block, and back whatever happens."""
+    if not wanted or not os.isatty(0):
+        yield
+        return
+    import tty
+
+    before = termios.tcgetattr(0)
+    tty.setraw(0)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
+def _resizing(engine: Engine, container: Container, terminal: bool) -> Iterator[None]:
+    """Tell the monitor when this terminal changes its size."""
+    if not terminal or not os.isatty(1):
+        yield
+        return
+
+    def resized(*_: object) -> None:
+        size = _size(1)
+        if size is not None:
+            # A connection of its own: on the first one the new size would wait behind unread input.
+            with contextlib.suppress(OSError):
+                send_packet(engine, container, b"W%d %d" % size)
+
+    before = signal.signal(signal.SIGWINCH, resized)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+
+
+def send_packet(engine: Engine, container: Container, packet: bytes) -> None:
+    """Send one packet to a container's monitor on a connection of its own."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    directory = os.open(engine.paths.container_run(container.id), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sock.connect(f"/proc/self/fd/{directory}/{ATTACH_SOCKET}")
+        sock.send(b"N", _socket.MSG_NOSIGNAL)
+        sock.send(packet, _socket.MSG_NOSIGNAL)
+    finally:
+        os.close(directory)
+        sock.close()
+
+
+def _size(fd: int) -> tuple[int, int] | None:
+    """Return (rows, columns) of a terminal; None when it is none or does not say."""
+    try:
+        rows, columns, *_ = struct.unpack("HHHH", fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8)))
+    except OSError:
+        return None
+    return (rows, columns) if rows and columns else None

@@ -1,0 +1,169 @@
+"""``ps``, ``logs``, ``stop``, ``kill``, ``rm``."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from swapbox.cli.app import engine_of, for_each
+from swapbox.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from swapbox.cli.tables import ContainerRow
+    from swapbox.containers.records import Container
+    from swapbox.drivers.logging import LogRecord
+
+
+@click.command(epilog="Example: swapbox ps -a --no-trunc")
+@click.option("-a", "--all", "everything", is_flag=True, help="Show containers that do not run, too.")
+@click.option("-q", "--quiet", is_flag=True, help="Show ids only.")
+@click.option("-n", "--last", type=int, default=-1, metavar="NUMBER", help="Show the last NUMBER created ones.")
+@click.option("-l", "--latest", is_flag=True, help="Show the last created one.")
+@click.option("--no-trunc", is_flag=True, help="Do not shorten anything.")
+@click.pass_context
+def ps(ctx: click.Context, *, everything: bool, quiet: bool, last: int, latest: bool, no_trunc: bool) -> None:
+    """List containers."""
+    last = 1 if latest else last
+    containers = engine_of(ctx).containers.all()
+    if last > 0:
+        containers = containers[:last]
+    elif not everything:
+        containers = [container for container in containers if container.state.status == "running"]
+    if quiet:
+        for container in containers:
+            click.echo(container.id if no_trunc else container.short_id)
+        return
+    from swapbox.cli.tables import containers_table
+
+    now = time.time_ns()
+    click.echo(
+        containers_table([_row(container, now) for container in containers], now=now, truncate=not no_trunc),
+        nl=False,
+    )
+
+
+def _row(container: Container, now: int) -> ContainerRow:
+    from swapbox.cli.tables import ContainerRow, command_text, status_text
+
+    state = container.state
+    return ContainerRow(
+        id=container.id,
+        image=container.config.image,
+        command=command_text(container.config.args),
+        created=container.created,
+        status=status_text(
+            state.status, now=now, started=state.started, finished=state.finished, exit_code=state.exit_code
+        ),
+        ports="",
+        names=container.name,
+    )
+
+
+@click.command(epilog="Example: swapbox logs -f --tail 20 --since 10m web")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the container has ended.")
+@click.option(
+    "--since", default="", metavar="TIME", help="Only from this time on: a time, or 10m for ten minutes ago."
+)
+@click.option("--until", default="", metavar="TIME", help="Only up to this time.")
+@click.option("-n", "--tail", default="all", metavar="NUMBER", help="Only the last NUMBER lines.")
+@click.option("-t", "--timestamps", is_flag=True, help="Show the time of each line.")
+@click.option("--details", is_flag=True, help="Show extra attributes.")
+@click.argument("container")
+@click.pass_context
+def logs(
+    ctx: click.Context,
+    container: str,
+    *,
+    follow: bool,
+    since: str,
+    until: str,
+    tail: str,
+    timestamps: bool,
+    details: bool,
+) -> None:
+    """Show what a container has printed."""
+    from swapbox.cli.units import parse_moment
+    from swapbox.drivers.logging import LogQuery
+
+    engine, now = engine_of(ctx), time.time_ns()
+    query = LogQuery(
+        since=parse_moment(since, now=now) if since else None,
+        until=parse_moment(until, now=now) if until else None,
+        tail=_tail(tail),
+        follow=follow,
+    )
+    found = engine.containers.find(container)
+    for record in engine.containers.logs(found, query):
+        _print_record(record, terminal=found.config.tty, timestamps=timestamps, details=details)
+
+
+def _tail(text: str) -> int | None:
+    """Read ``--tail``: what is no number means all, as with Docker."""
+    return int(text) if text.isdecimal() else None
+
+
+def _print_record(record: LogRecord, *, terminal: bool, timestamps: bool, details: bool) -> None:
+    data = record.data
+    if details:
+        pairs = ",".join(f"{name}={value}" for name, value in sorted(record.attributes.items()))
+        data = pairs.encode() + b" " + data
+    if timestamps:
+        from swapbox.cli.units import format_time
+
+        data = format_time(record.time, digits=9).encode() + b" " + data
+    fd = 2 if record.stream == "stderr" and not terminal else 1
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+@click.command(epilog="Example: swapbox stop -t 30 web db")
+@click.option("-t", "--timeout", "--time", type=int, metavar="SECONDS", help="Kill after so long; -1: never.")
+@click.option("-s", "--signal", "signal_name", default="", metavar="SIGNAL", help="Signal to send.")
+@click.argument("containers", nargs=-1, required=True)
+@click.pass_context
+def stop(ctx: click.Context, containers: tuple[str, ...], *, timeout: int | None, signal_name: str) -> int:
+    """Stop running containers."""
+    service = engine_of(ctx).containers
+    return for_each(
+        containers, lambda name: service.stop(service.find(name), timeout=timeout, signal_name=signal_name)
+    )
+
+
+@click.command(epilog="Example: swapbox kill -s HUP web")
+@click.option("-s", "--signal", "signal_name", default="KILL", metavar="SIGNAL", help="Signal to send.")
+@click.argument("containers", nargs=-1, required=True)
+@click.pass_context
+def kill(ctx: click.Context, containers: tuple[str, ...], *, signal_name: str) -> int:
+    """Send a signal to running containers."""
+    from swapbox.containers.options import parse_signal
+
+    service, number = engine_of(ctx).containers, parse_signal(signal_name)
+    return for_each(containers, lambda name: service.kill(service.find(name), number))
+
+
+@click.command(epilog="Example: swapbox rm -f web")
+@click.option("-f", "--force", is_flag=True, help="Kill a running container first.")
+@click.option("-v", "--volumes", is_flag=True, help="Remove its anonymous volumes, too.")
+@click.argument("containers", nargs=-1, required=True)
+@click.pass_context
+def rm(ctx: click.Context, containers: tuple[str, ...], *, force: bool, volumes: bool) -> int:
+    """Remove containers."""
+    service = engine_of(ctx).containers
+
+    def remove(name: str) -> None:
+        try:
+            container = service.find(name)
+        except NotFound:
+            if not force:
+                raise
+            return
+        service.remove(container, force=force)
+        click.echo(name)
+
+    if any(not name for name in containers):
+        raise InvalidInput("container name cannot be empty")
+    return for_each(containers, remove, echo=False)

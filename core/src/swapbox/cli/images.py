@@ -1,0 +1,174 @@
+"""``pull``, ``images``, ``tag``, ``rmi`` and ``image from-host``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from swapbox.cli.app import driver_options, engine_of, for_each
+from swapbox.cli.progress import Lines
+from swapbox.references import Reference
+
+if TYPE_CHECKING:
+    from swapbox.cli.tables import ImageRow
+    from swapbox.engine import Engine
+    from swapbox.images.service import Image
+
+
+@click.command(epilog="Example: swapbox pull --platform linux/arm64 alpine:3.20")
+@click.option("-q", "--quiet", is_flag=True, help="Print the image's name only.")
+@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Choose another platform than this host's.")
+@driver_options("registry", "storage")
+@click.argument("image")
+@click.pass_context
+def pull(
+    ctx: click.Context,
+    image: str,
+    *,
+    quiet: bool,
+    platform: str | None,
+    registry: str | None,
+    storage: str | None,
+) -> None:
+    """Fetch an image from a registry and unpack it."""
+    engine = engine_of(ctx)
+    reference = Reference.parse(image)
+    if not quiet and not reference.tag and not reference.digest:
+        click.echo("Using default tag: latest")
+    report_pull(
+        engine, image, progress=None if quiet else Lines(), platform=platform, registry=registry, storage=storage
+    )
+    click.echo(str(reference.with_default_tag()))
+
+
+def report_pull(
+    engine: Engine,
+    text: str,
+    *,
+    progress: Lines | None,
+    platform: str | None,
+    registry: str | None,
+    storage: str | None,
+) -> Image:
+    """Pull and say so as Docker does."""
+    reference = Reference.parse(text).with_default_tag()
+    path = reference.path if reference.host == "docker.io" else reference.name
+    if progress:
+        progress.message(f"{reference.tag or reference.digest}: Pulling from {path}")
+    image, new = engine.images.pull(text, platform=platform, registry=registry, storage=storage, progress=progress)
+    if progress:
+        progress.message(f"Digest: {image.target}")
+        news = "Downloaded newer image for" if new else "Image is up to date for"
+        progress.message(f"Status: {news} {reference.familiar}")
+    return image
+
+
+@click.command(epilog="Example: swapbox images --digests alpine")
+@click.option("-a", "--all", "everything", is_flag=True, help="Show images without a name, too.")
+@click.option("-q", "--quiet", is_flag=True, help="Show ids only.")
+@click.option("--digests", is_flag=True, help="Show digests.")
+@click.option("--no-trunc", is_flag=True, help="Do not shorten ids.")
+@click.argument("repository", required=False)
+@click.pass_context
+def images(
+    ctx: click.Context, repository: str | None, *, everything: bool, quiet: bool, digests: bool, no_trunc: bool
+) -> None:
+    """List images."""
+    from swapbox.cli.tables import images_table
+
+    found = engine_of(ctx).images.all()
+    rows = [row for image in found for row in _rows(image, repository, digests=digests)]
+    if quiet:
+        ids = dict.fromkeys(row.id if no_trunc else row.id.partition(":")[2][:12] for row in rows)
+        click.echo("".join(f"{id}\n" for id in ids), nl=False)
+        return
+    table = images_table(rows, now=time.time_ns(), truncate=not no_trunc, digests=digests)
+    click.echo(table, nl=False)
+
+
+def _rows(image: Image, repository: str | None, *, digests: bool) -> list[ImageRow]:
+    from swapbox.cli.tables import ImageRow
+    from swapbox.cli.units import parse_time
+
+    wanted = Reference.parse(repository) if repository else None
+    created = parse_time(image.config["created"]) if image.config.get("created") else 0
+    references = image.references
+    by_name = {reference.name: reference.digest for reference in references if reference.digest}
+    shown = [reference for reference in references if reference.tag] or [
+        reference for reference in references if reference.digest
+    ]
+    if wanted:
+        shown = [one for one in shown if one.name == wanted.name and wanted.tag in (None, one.tag)]
+    rows = [
+        ImageRow(
+            repository=one.familiar_name,
+            tag=one.tag or "",
+            id=image.id,
+            created=created,
+            size=image.size,
+            digest=by_name.get(one.name) or "",
+        )
+        for one in shown
+    ]
+    if not rows and not references and not wanted:
+        rows.append(ImageRow(repository="", tag="", id=image.id, created=created, size=image.size))
+    return rows
+
+
+@click.command(epilog="Example: swapbox tag alpine localhost:5000/mine/alpine:1")
+@click.argument("source")
+@click.argument("target")
+@click.pass_context
+def tag(ctx: click.Context, source: str, target: str) -> None:
+    """Give an image one more name."""
+    engine_of(ctx).images.tag(source, target)
+
+
+@click.command(epilog="Example: swapbox rmi alpine:3.19")
+@click.option("-f", "--force", is_flag=True, help="Also when stopped containers use it.")
+@click.argument("names", nargs=-1, required=True, metavar="IMAGE...")
+@click.pass_context
+def rmi(ctx: click.Context, names: tuple[str, ...], *, force: bool) -> int:
+    """Remove images, and from the disk what nothing needs any more."""
+
+    def remove(name: str) -> None:
+        removed = engine_of(ctx).images.remove(name, force=force)
+        for line in removed.untagged:
+            click.echo(f"Untagged: {line}")
+        for line in removed.deleted:
+            click.echo(f"Deleted: {line}")
+
+    return for_each(names, remove, echo=False)
+
+
+@click.group()
+def image() -> None:
+    """Make images."""
+
+
+@image.command("from-host", epilog="Example: swapbox image from-host demo sh ls cat")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write an OCI image layout directory, too.")
+@driver_options("storage")
+@click.argument("name")
+@click.argument("programs", nargs=-1, required=True)
+@click.pass_context
+def from_host(
+    ctx: click.Context, name: str, programs: tuple[str, ...], *, output: Path | None, storage: str | None
+) -> None:
+    """Build an image from the host's own programs and the shared libraries they need."""
+    from swapbox.images.host_images import build
+
+    click.echo(
+        build(
+            engine_of(ctx), Reference.parse(name).with_default_tag(), programs, output=output, storage=storage
+        ).id
+    )
+
+
+image.add_command(pull)
+image.add_command(images, "ls")
+image.add_command(rmi, "rm")
+image.add_command(tag)

@@ -1,0 +1,197 @@
+"""The configuration file: TOML, every setting typed, every mistake named with its file and key.
+
+A setting in a file is the weakest way to say something: flags and environment variables go before it. Without a
+file nothing is parsed and nothing imported. ``docs/configuration.md`` has a section for each of :data:`SETTINGS`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from swapbox.drivers.common import KINDS, Kind
+from swapbox.errors import InvalidInput, NotFound, PermissionDenied
+from swapbox.paths import config_files
+
+CONFIG_VARIABLE = "SWAPBOX_CONFIG"
+
+SettingType = Literal["path", "text", "count", "table"]
+
+
+class Setting(NamedTuple):
+    """One setting: its dotted key, and what may be written there."""
+
+    key: str
+    type: SettingType
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("root", "path"),
+    Setting("run-root", "path"),
+    *(Setting(f"drivers.{kind}", "text") for kind in KINDS),
+    Setting("options.KIND.DRIVER", "table"),
+    Setting("limits.max-ratio", "count"),
+    Setting("limits.max-entries", "count"),
+    Setting("limits.max-path", "count"),
+)
+
+
+class Limits(NamedTuple):
+    """What a layer may ask of this host.
+
+    :param max_ratio: how many bytes one compressed byte may become, on average, once more than 1 GiB came out.
+    :param max_entries: entries of one layer.
+    :param max_path: bytes of one path.
+    """
+
+    max_ratio: int = 200
+    max_entries: int = 2_000_000
+    max_path: int = 4095
+
+
+class Config(NamedTuple):
+    """What the configuration files say.
+
+    :param drivers: the driver to use for a kind.
+    :param options: settings of a driver by kind and name; as text, for the driver to check.
+    :param sources: the file each key was read from.
+    """
+
+    root: Path | None = None
+    run_root: Path | None = None
+    drivers: Mapping[Kind, str] = {}
+    options: Mapping[tuple[Kind, str], Mapping[str, str]] = {}
+    limits: Limits = Limits()
+    sources: Mapping[str, Path] = {}
+
+
+def load(*, environment: Mapping[str, str], path: Path | None = None) -> Config:
+    """Read the configuration.
+
+    :param path: from ``--config``; like ``SWAPBOX_CONFIG`` it replaces the files that are read otherwise.
+    :raises NotFound: a file that was asked for is not there.
+    :raises InvalidInput: a file is no TOML, or has an unknown key or a wrong value.
+    """
+    asked = path or (Path(named) if (named := environment.get(CONFIG_VARIABLE)) else None)
+    files = (asked,) if asked else config_files(environment)
+    values: dict[str, Any] = {}
+    sources: dict[str, Path] = {}
+    for file in files:
+        for key, value in _read(file, required=asked is not None):
+            values[key] = {**values.get(key, {}), **value} if isinstance(value, dict) else value
+            sources[key] = file
+    return _config(values, sources) if values else Config()
+
+
+def _config(values: Mapping[str, Any], sources: Mapping[str, Path]) -> Config:
+    limits = {
+        key.removeprefix("limits.").replace("-", "_"): value
+        for key, value in values.items()
+        if key.startswith("limits.")
+    }
+    options = {
+        (kind, key.removeprefix(f"options.{kind}.")): value
+        for kind in KINDS
+        for key, value in values.items()
+        if key.startswith(f"options.{kind}.")
+    }
+    return Config(
+        root=values.get("root"),
+        run_root=values.get("run-root"),
+        drivers={kind: values[f"drivers.{kind}"] for kind in KINDS if f"drivers.{kind}" in values},
+        options=options,
+        limits=Limits(**limits),
+        sources=sources,
+    )
+
+
+def _read(file: Path, *, required: bool) -> Iterator[tuple[str, Any]]:
+    """Yield the dotted keys and checked values of one file."""
+    try:
+        with file.open("rb") as stream:
+            import tomllib
+
+            document = tomllib.load(stream)
+    except FileNotFoundError:
+        if required:
+            raise NotFound(f"no configuration file {file}") from None
+        return
+    except OSError as error:
+        raise PermissionDenied(f"cannot read configuration file {file}: {error.strerror}") from error
+    except ValueError as error:  # tomllib.TOMLDecodeError, or not UTF-8
+        raise InvalidInput(f"{file}: {error}") from error
+    yield from _settings(file, document, prefix="")
+
+
+def _settings(file: Path, table: Mapping[str, Any], *, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        key = prefix + name
+        if setting := _find(key):
+            try:
+                yield key, _CHECKS[setting.type](value)
+            except ValueError as error:
+                raise InvalidInput(f"{file}: {key}: {error}, not {value!r}") from None
+        elif isinstance(value, dict) and _is_section(key):
+            yield from _settings(file, value, prefix=f"{key}.")
+        else:
+            raise InvalidInput(f"{file}: unknown setting {key!r}", hint=_hint(key))
+
+
+def _find(key: str) -> Setting | None:
+    """Return the setting a key names; any driver's name stands for ``DRIVER``."""
+    parts = key.split(".", 2)
+    if len(parts) == 3 and parts[0] == "options" and parts[1] in KINDS:
+        key = "options.KIND.DRIVER"
+    return next((setting for setting in SETTINGS if setting.key == key), None)
+
+
+def _is_section(key: str) -> bool:
+    sections = {setting.key.rpartition(".")[0] for setting in SETTINGS}
+    return key in sections | {"options", *(f"options.{kind}" for kind in KINDS)}
+
+
+def _hint(key: str) -> str:
+    from difflib import get_close_matches
+
+    known = [setting.key for setting in SETTINGS]
+    sections = {name.partition(".")[0] for name in known}
+    close = get_close_matches(key, known if "." in key else {*known, *sections}, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known settings: {', '.join(known)}"
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str) or not os.path.isabs(value):
+        raise ValueError("expected an absolute path")
+    return Path(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected a text")
+    return value
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError("expected a whole number above 0")
+    return value
+
+
+def _table(value: object) -> dict[str, str]:
+    """Return driver options as the text that would be typed after ``--storage-opt NAME=``."""
+    if not isinstance(value, dict):
+        raise ValueError("expected a table")
+    for name, item in value.items():
+        if not isinstance(item, (str, int, float)):
+            raise ValueError(f"expected a text, a number or a truth value for {name!r}")
+    return {name: str(item).lower() if isinstance(item, bool) else str(item) for name, item in value.items()}
+
+
+_CHECKS: Mapping[SettingType, Callable[[object], Any]] = {
+    "path": _path,
+    "text": _text,
+    "count": _count,
+    "table": _table,
+}

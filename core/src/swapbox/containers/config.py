@@ -1,0 +1,242 @@
+"""What a container is made from: the user's options merged with the image's configuration.
+
+The value types here are shared by the option parsers, the database and :mod:`swapbox.containers.spec`. The module
+is on the path of ``ps`` and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from swapbox.errors import DataError, InvalidInput
+
+if TYPE_CHECKING:
+    from swapbox.containers.options import RunOptions
+
+
+class MountSpec(NamedTuple):
+    """One bind mount asked for with ``-v`` or ``--mount``.
+
+    :param source: absolute path on the host.
+    :param target: absolute, normalized path in the container.
+    :param mode: the third part of ``-v`` as typed, for ``inspect``.
+    :param create_source: ``-v`` makes a missing source directory; ``--mount`` does not.
+    """
+
+    source: str
+    target: str
+    read_only: bool = False
+    propagation: str = "rprivate"
+    recursive: bool = True
+    mode: str = ""
+    create_source: bool = False
+
+
+class Ulimit(NamedTuple):
+    """One ``--ulimit``: ``name`` as in ulimit(1) in lower case (``nofile``); -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class DeviceSpec(NamedTuple):
+    """One ``--device``: node on the host, path in the container, and some of ``rwm``."""
+
+    source: str
+    target: str
+    permissions: str = "rwm"
+
+
+class IdMapping(NamedTuple):
+    """One line of uid_map(5): ``size`` ids from ``container_id`` on are the host's from ``host_id`` on."""
+
+    container_id: int
+    host_id: int
+    size: int
+
+
+class ContainerConfig(NamedTuple):
+    """Everything that was asked for and everything the image gives, merged; the engine stores it as JSON.
+
+    Empty texts and zeros mean Docker's default, which :mod:`swapbox.containers.spec` fills in.
+
+    :param image: the reference as typed; ``image_id`` is the config digest, ``top_chain`` the rootfs's chainID.
+    :param env: ``NAME=value`` items; an item without ``=`` takes the variable away.
+    :param tmpfs: target to mount options.
+    :param security_opt: Docker's ``--security-opt`` items, a seccomp file replaced by its content.
+    :param nano_cpus: CPUs times 10^9. Memory sizes are bytes; ``memory_swap`` is memory plus swap, -1 unlimited.
+    :param pids_limit: 0 sets none, -1 is unlimited.
+    :param network: name of the network; ``network_driver`` and the other five name the drivers in use.
+    :param uid_mappings: with ``userns`` ``private``: the ids of the container's user namespace.
+    """
+
+    image: str
+    image_id: str = ""
+    top_chain: str = ""
+    platform: str = ""
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    workdir: str = ""
+    user: str = ""
+    hostname: str = ""
+    domainname: str = ""
+    tty: bool = False
+    stdin_open: bool = False
+    labels: Mapping[str, str] = {}
+    stop_signal: str = ""
+    stop_timeout: int | None = None
+    mounts: tuple[MountSpec, ...] = ()
+    volumes: tuple[str, ...] = ()
+    tmpfs: Mapping[str, str] = {}
+    read_only: bool = False
+    privileged: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    security_opt: tuple[str, ...] = ()
+    ulimits: tuple[Ulimit, ...] = ()
+    sysctls: Mapping[str, str] = {}
+    init: bool = False
+    memory: int = 0
+    memory_swap: int = 0
+    memory_reservation: int = 0
+    nano_cpus: int = 0
+    cpu_shares: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    pids_limit: int = 0
+    oom_score_adj: int = 0
+    shm_size: int = 0
+    devices: tuple[DeviceSpec, ...] = ()
+    group_add: tuple[str, ...] = ()
+    network: str = ""
+    userns: str = ""
+    uid_mappings: tuple[IdMapping, ...] = ()
+    gid_mappings: tuple[IdMapping, ...] = ()
+    auto_remove: bool = False
+    exposed_ports: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = {}
+    storage: str = ""
+    isolation: str = ""
+    cgroup: str = ""
+    logging: str = ""
+    log_opts: Mapping[str, str] = {}
+    network_driver: str = ""
+
+    @property
+    def args(self) -> tuple[str, ...]:
+        """The command that runs: the entrypoint followed by the command."""
+        return self.entrypoint + self.cmd
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that :meth:`from_json` reads."""
+        value = self._asdict()
+        for name in _RECORDS:
+            value[name] = [record._asdict() for record in value[name]]
+        return value
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ContainerConfig:
+        """Read an object, also another release's: unknown keys are ignored, missing ones get defaults.
+
+        :raises DataError: it is not such an object.
+        """
+        try:
+            known = {name: _tuple(item) for name, item in value.items() if name in cls._fields}
+            for name, record in _RECORDS.items():
+                known[name] = tuple(_record(record, item) for item in known.get(name, ()))
+            return cls(**known)
+        except (TypeError, AttributeError) as error:
+            raise DataError(f"invalid container configuration: {error}") from None
+
+
+_RECORDS: Mapping[str, type[Any]] = {
+    "mounts": MountSpec,
+    "ulimits": Ulimit,
+    "devices": DeviceSpec,
+    "uid_mappings": IdMapping,
+    "gid_mappings": IdMapping,
+}
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _record(record: type[Any], value: Mapping[str, Any]) -> Any:
+    return record(**{name: item for name, item in value.items() if name in record._fields})
+
+
+def merge(
+    options: RunOptions, image: Mapping[str, Any], *, image_id: str = "", top_chain: str = ""
+) -> ContainerConfig:
+    """Merge the user's options with an image by Docker's rules: what the user gave wins.
+
+    :param image: the image's config document (``architecture``, ``os``, ``config``), OCI image-spec 1.1.
+    :raises InvalidInput: there is no command, or options do not fit together.
+    :raises DataError: the document has a field of the wrong type.
+    """
+    from swapbox.containers.options import check_options
+
+    given = image.get("config") or {}
+    check_options(options)
+    fields = {name: item for name, item in options._asdict().items() if name in ContainerConfig._fields}
+    fields |= _command(options, given)
+    fields["env"] = options.env + _missing_env(options.env, _texts(given, "Env"))
+    fields["workdir"] = options.workdir or _text(given, "WorkingDir")
+    fields["user"] = options.user or _text(given, "User")
+    fields["stop_signal"] = options.stop_signal or _text(given, "StopSignal")
+    fields["labels"] = {**_mapping(given, "Labels"), **options.labels}
+    fields["volumes"] = tuple(sorted(_mapping(given, "Volumes")))
+    fields["exposed_ports"] = tuple(sorted({*_mapping(given, "ExposedPorts"), *options.exposed_ports}))
+    if options.userns == "private" and not options.uid_mappings:
+        from swapbox.containers.users import private_mappings
+
+        fields["uid_mappings"], fields["gid_mappings"] = private_mappings()
+    parts = (_text(image, name) for name in ("os", "architecture", "variant"))
+    fields["platform"] = "/".join(part for part in parts if part)
+    return ContainerConfig(**{**fields, "image_id": image_id, "top_chain": top_chain})
+
+
+def _command(options: RunOptions, image: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Pick entrypoint and command: a given entrypoint, even an empty one, drops the image's command."""
+    if options.entrypoint is None:
+        entrypoint, default = _texts(image, "Entrypoint"), _texts(image, "Cmd")
+    else:
+        entrypoint, default = options.entrypoint, ()
+    if entrypoint == ("",):
+        entrypoint = ()
+    cmd = options.command or default
+    if not entrypoint and not cmd:
+        raise InvalidInput("no command specified", hint="give one after the image, or use --entrypoint")
+    return {"entrypoint": entrypoint, "cmd": cmd}
+
+
+def _missing_env(given: tuple[str, ...], image: tuple[str, ...]) -> tuple[str, ...]:
+    names = {item.partition("=")[0] for item in given}
+    return tuple(item for item in image if item.partition("=")[0] not in names)
+
+
+def _text(value: Mapping[str, Any], name: str) -> str:
+    text = value.get(name) or ""
+    if not isinstance(text, str):
+        raise DataError(f"invalid image config: {name} is {text!r}, not a string")
+    return text
+
+
+def _texts(value: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    items = value.get(name) or []
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise DataError(f"invalid image config: {name} is {items!r}, not a list of strings")
+    return tuple(items)
+
+
+def _mapping(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    items = value.get(name) or {}
+    if not isinstance(items, dict):
+        raise DataError(f"invalid image config: {name} is {items!r}, not an object")
+    return items

@@ -1,0 +1,280 @@
+"""From a container's record to a running command: the steps of a start, in their order, each with its undo."""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from swapbox.containers import files
+from swapbox.containers.records import Container, RunState
+from swapbox.containers.spec import build_spec
+from swapbox.drivers.isolation import CreateRequest, Spec, Stdio
+from swapbox.drivers.logging import LogInfo, LogWriter, Stream
+from swapbox.drivers.network import Endpoint, Network
+from swapbox.errors import Conflict, Unavailable, Unsupported
+from swapbox.linux import mounts, syscalls
+from swapbox.linux.process import Process, boot_id
+
+if TYPE_CHECKING:
+    from swapbox.drivers.cgroup import CgroupHandle
+    from swapbox.engine import Engine
+
+ATTACH_SOCKET = "attach.sock"
+
+
+class Launch(NamedTuple):
+    """A started container: what its session needs (see :class:`swapbox.containers.session.Session`)."""
+
+    init: int
+    outputs: dict[Stream, int]
+    stdin: int
+    terminal: int
+    listener: _socket.socket | None
+    writer: LogWriter | None
+
+
+class _Pipes(NamedTuple):
+    """The monitor's ends of a container's stdio, and the ends the command gets."""
+
+    outputs: dict[Stream, int]
+    stdin: int
+    stdio: Stdio | None
+    console: tuple[_socket.socket, _socket.socket] | None
+
+
+def launch(
+    engine: Engine, container: Container, *, console_size: tuple[int, int] | None, undo: ExitStack
+) -> Launch:
+    """Start a container's command in the calling process, its monitor.
+
+    :param undo: gets what takes each step back; the caller runs it on error and forgets it on success.
+    :raises SwapboxError: what failed; :class:`~swapbox.errors.CommandNotExecutable` for the command itself.
+    """
+    try:
+        run = engine.paths.make(engine.paths.container_run(container.id))
+        bundle = prepare_bundle(engine, container, run=run, undo=undo)
+        spec = container_spec(engine, container, bundle=bundle, console_size=console_size)
+        (bundle / "config.json").write_text(json.dumps(spec))
+        return _run(engine, container, spec, bundle=bundle, run=run, undo=undo)
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        raise Unavailable(f"cannot start container {container.name}:{where} {error.strerror}") from error
+
+
+def prepare_bundle(engine: Engine, container: Container, *, run: Path, undo: ExitStack) -> Path:
+    """Mount the container's root file system at ``<bundle>/rootfs`` in this process' mount namespace."""
+    bundle = run / "bundle"
+    rootfs = bundle / "rootfs"
+    rootfs.mkdir(parents=True, exist_ok=True)
+    storage = engine.selector.open("storage", made_with=container.config.storage)
+    with engine.timings("mount"):
+        mounts.apply(storage.mounts(container.id), rootfs)
+    undo.callback(syscalls.umount, rootfs, syscalls.MNT_DETACH)
+    return bundle
+
+
+def container_spec(
+    engine: Engine, container: Container, *, bundle: Path, console_size: tuple[int, int] | None = None
+) -> Spec:
+    """Return the OCI ``config.json`` of a container whose root file system is mounted in ``bundle``."""
+    config = container.config
+    rootfs = bundle / "rootfs"
+    network = engine.selector.open("network", made_with=config.network_driver)
+    private_network = network.namespace(Network(config.network)) == "private"
+    if config.workdir:
+        files.make_directory(rootfs, config.workdir)
+    spec = build_spec(
+        config,
+        container_id=container.id,
+        rootfs=rootfs,
+        files=files.write_runtime_files(engine.paths.container(container.id), container, private=private_network),
+        private_network=private_network,
+        cgroup_path=cgroup_path(container.id),
+        unprivileged=engine.unprivileged,
+        init_path=files.find_init() if config.init else None,
+    )
+    if console_size is not None:
+        spec["process"]["consoleSize"] = {"height": console_size[0], "width": console_size[1]}
+    engine.plugins.notify("swapbox_container_spec", warn=engine.warn, spec=spec, container=_view(container))
+    return spec
+
+
+def cgroup_path(container_id: str) -> str:
+    """Return the path of a container's cgroup below the hierarchy's mount point."""
+    return f"swapbox/{container_id}"
+
+
+def log_info(engine: Engine, container: Container) -> LogInfo:
+    """Return what log drivers are told of a container."""
+    environment = (item.partition("=") for item in container.config.env)
+    return LogInfo(
+        container_id=container.id,
+        container_name=container.name,
+        image=container.config.image,
+        directory=engine.paths.container(container.id),
+        labels=container.config.labels,
+        environment={name: value for name, _, value in environment},
+    )
+
+
+def _view(container: Container) -> Mapping[str, Any]:
+    return {"id": container.id, "name": container.name, "config": container.config.to_json()}
+
+
+def _run(engine: Engine, container: Container, spec: Spec, *, bundle: Path, run: Path, undo: ExitStack) -> Launch:
+    config = container.config
+    isolation = engine.selector.open("isolation", made_with=config.isolation)
+    writer = engine.selector.open("logging", made_with=config.logging).open(
+        log_info(engine, container), config.log_opts
+    )
+    undo.callback(writer.close)
+    pipes = _open_pipes(terminal=config.tty, stdin=config.stdin_open, undo=undo)
+    cgroup = _make_cgroup(engine, container, spec, undo=undo)
+    request = CreateRequest(
+        id=container.id,
+        bundle=bundle,
+        spec=spec,
+        stdio=pipes.stdio,
+        console=pipes.console[1].fileno() if pipes.console else None,
+        cgroup=cgroup,
+    )
+    with engine.timings("namespaces"):
+        init = isolation.create(request)
+    undo.callback(isolation.delete, container.id, force=True)
+    cgroup.close()
+    terminal = _receive_terminal(pipes.console[0]) if pipes.console else -1
+    _close_stdio(pipes.stdio)
+    _connect(engine, container, init, undo=undo)
+    listener = _listen(run, undo=undo)
+    _set_running(engine, container, init)
+    with engine.timings("exec"):
+        isolation.start(container.id)
+    engine.emit("container", "start", container.id, {"name": container.name, "image": config.image})
+    outputs = {**pipes.outputs, "stdout": terminal} if pipes.console else pipes.outputs
+    return Launch(init, outputs, pipes.stdin, terminal, listener, writer)
+
+
+# -- stdio --------------------------------------------------------------------------------------------------------
+
+
+def _open_pipes(*, terminal: bool, stdin: bool, undo: ExitStack) -> _Pipes:
+    if terminal:
+        ours, theirs = _socket.socketpair()
+        undo.callback(ours.close)
+        undo.callback(theirs.close)
+        return _Pipes({}, -1, None, (ours, theirs))
+    out_read, out_write = _pipe(undo)
+    err_read, err_write = _pipe(undo)
+    if stdin:
+        in_read, in_write = _pipe(undo)
+    else:
+        in_read, in_write = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
+    return _Pipes({"stdout": out_read, "stderr": err_read}, in_write, Stdio(in_read, out_write, err_write), None)
+
+
+def _pipe(undo: ExitStack) -> tuple[int, int]:
+    pipe = os.pipe()
+    for fd in pipe:
+        undo.callback(_close, fd)
+    return pipe
+
+
+def _close(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        os.close(fd)
+
+
+def _close_stdio(stdio: Stdio | None) -> None:
+    for fd in stdio or ():
+        os.close(fd)
+
+
+def _receive_terminal(console: _socket.socket) -> int:
+    """Receive the pty master the isolation driver has sent (SCM_RIGHTS, unix(7))."""
+    _, ancillary, _, _ = console.recvmsg(16, _socket.CMSG_SPACE(4))
+    console.close()
+    for level, kind, data in ancillary:
+        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+            terminal = int.from_bytes(data[:4], "little")
+            os.set_inheritable(terminal, False)  # noqa: FBT003
+            return terminal
+    raise Unavailable("the isolation driver sent no terminal")
+
+
+# -- cgroup, network, socket, record ------------------------------------------------------------------------------
+
+
+def _make_cgroup(engine: Engine, container: Container, spec: Spec, *, undo: ExitStack) -> CgroupHandle:
+    """Make the cgroup; a limit the host cannot set is an error when the user asked for it."""
+    controller = engine.selector.open("cgroup", made_with=container.config.cgroup)
+    resources = {**spec["linux"].get("resources", {})}
+    for key, reason in controller.missing(resources).items():
+        section = key.partition(".")[0]
+        if section != "devices":
+            raise Unsupported(
+                f"cannot set {key}: {reason}", hint="leave the limit out, or choose another --cgroup"
+            )
+        resources.pop(section, None)
+    with engine.timings("cgroup"):
+        cgroup = controller.create(cgroup_path(container.id), resources)
+    undo.callback(cgroup.delete)
+    undo.callback(cgroup.close)
+    return cgroup
+
+
+def _connect(engine: Engine, container: Container, init: int, *, undo: ExitStack) -> None:
+    config = container.config
+    driver = engine.selector.open("network", made_with=config.network_driver)
+    endpoint = container_endpoint(container)
+    with engine.timings("network"):
+        driver.connect(Path(f"/proc/{init}/ns/net"), endpoint)
+    undo.callback(driver.disconnect, None, endpoint)
+
+
+def container_endpoint(container: Container) -> Endpoint:
+    """Return the container's place in its network."""
+    config = container.config
+    return Endpoint(
+        id=container.id,
+        network=Network(config.network),
+        container_id=container.id,
+        hostname=config.hostname or container.short_id,
+    )
+
+
+def _listen(run: Path, *, undo: ExitStack) -> _socket.socket:
+    """Listen for clients; through a directory descriptor, since a socket's path may have 107 bytes only."""
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK)
+    undo.callback(listener.close)
+    (run / ATTACH_SOCKET).unlink(missing_ok=True)
+    directory = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        listener.bind(f"/proc/self/fd/{directory}/{ATTACH_SOCKET}")
+    finally:
+        os.close(directory)
+    listener.listen(16)
+    return listener
+
+
+def _set_running(engine: Engine, container: Container, init: int) -> None:
+    """Record the processes before the command runs, so that no crash can leave an unknown one behind."""
+    try:
+        process = Process.of(init)
+    except ProcessLookupError:
+        raise Unavailable(f"container {container.name} ended before its command ran") from None
+    state = RunState(
+        status="running",
+        init=process,
+        monitor=Process.of(os.getpid()),
+        boot=boot_id(),
+        started=time.time_ns(),
+    )
+    if not engine.records.set_state(container.id, state, unless=("removing",)):
+        raise Conflict(f"container {container.name} is being removed")

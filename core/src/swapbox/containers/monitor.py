@@ -1,0 +1,232 @@
+"""The monitor: one small process per running container that creates it, keeps its stdio and tears it down.
+
+::
+
+    swapbox run ──fork──fork──▶ monitor (own session, child subreaper, own mount namespace)
+         ▲                        │ mounts the root file system, writes the bundle, makes the cgroup,
+         │ SOCK_SEQPACKET         │ isolation.create, network.connect, isolation.start
+         └────── S, O, R, X ──────┤ Session: pipes ⇄ log and clients
+                                  │ after a second: execve of lean.py, which goes on with the same session
+                                  ▼ the init has ended: tear down, record, X
+
+The command that started it may die at any moment: from the fork on the monitor owns the container.
+"""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import marshal
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from swapbox import errors
+from swapbox.containers.launch import Launch, launch
+from swapbox.containers.lines import LineSplitter
+from swapbox.containers.records import Container, RunState
+from swapbox.containers.session import Client, Session, restore
+from swapbox.containers.teardown import tear_down
+from swapbox.errors import CommandNotExecutable, SwapboxError
+from swapbox.linux import syscalls
+
+if TYPE_CHECKING:
+    from swapbox.engine import Engine
+
+WARM_SECONDS = 1.0
+"""How long the forked process keeps the session before it turns into the lean one: most containers that end at
+once never pay for the change."""
+
+
+class StartRequest(NamedTuple):
+    """How to start: whether a client stays attached, and the size (rows, columns) of its terminal."""
+
+    attach: bool = False
+    console_size: tuple[int, int] | None = None
+
+
+def spawn(engine: Engine, container: Container, request: StartRequest) -> _socket.socket:
+    """Fork the monitor of a container; return the client's end of its socket, where ``S`` or ``E`` will come."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    child = os.fork()
+    if child == 0:
+        # The child never returns into the caller's code, whatever happens.
+        try:
+            if os.fork() == 0:
+                ours.close()
+                _monitor(engine, container, request, theirs)
+        except BaseException:
+            _record_crash(engine, container)
+        finally:
+            os._exit(0)
+    theirs.close()
+    os.waitpid(child, 0)
+    return ours
+
+
+def _monitor(engine: Engine, container: Container, request: StartRequest, sock: _socket.socket) -> None:
+    _daemonize(keep=sock.fileno())
+    engine = engine.reopened()
+    client = Client(sock, output=request.attach)
+    try:
+        session = _start(engine, container, request, client)
+    except SwapboxError as error:
+        with contextlib.suppress(OSError):
+            sock.send(b"E" + marshal.dumps(plain_error(error)))
+        return
+    status = session.run(WARM_SECONDS)
+    if status is None:
+        session = _hand_over(engine, container, session)
+        status = session.run()
+        assert status is not None
+    _finish(engine, session, status, container.id)
+
+
+def _daemonize(*, keep: int) -> None:
+    """Leave the caller's session, terminal and descriptors behind."""
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o022)
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
+    _close_inherited(keep)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    syscalls.prctl_name("swapbox-monitor")
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+
+
+def _close_inherited(keep: int) -> None:
+    """Close what the command got from its caller; what Python opened itself closes at the execve."""
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        with contextlib.suppress(OSError):  # the listing's own descriptor is gone by now
+            if fd > 2 and fd != keep and os.get_inheritable(fd):
+                os.close(fd)
+
+
+def _start(engine: Engine, container: Container, request: StartRequest, client: Client) -> Session:
+    """Create and start the container; on error leave nothing but the record of the error."""
+    try:
+        with _undo_on_error() as undo:
+            started = launch(engine, container, console_size=request.console_size, undo=undo)
+            client.sock.send(b"S" + str(started.init).encode())
+            return _session(started, client)
+    except SwapboxError as error:
+        code = error.exit_code if isinstance(error, CommandNotExecutable) else 128
+        tear_down(engine, container.id, RunState(status="created", exit_code=code, error=error.message))
+        raise
+
+
+@contextlib.contextmanager
+def _undo_on_error() -> Iterator[ExitStack]:
+    with ExitStack() as undo:
+        yield undo
+        undo.pop_all()
+
+
+def _session(started: Launch, client: Client) -> Session:
+    return Session(
+        init=started.init,
+        outputs=started.outputs,
+        stdin=started.stdin,
+        terminal=started.terminal,
+        listener=started.listener,
+        clients=[client],
+        writer=started.writer,
+        splitters={stream: LineSplitter() for stream in started.outputs},
+    )
+
+
+def plain_error(error: SwapboxError) -> tuple[str, str, str | None, int]:
+    """Return an error as values that marshal knows."""
+    code = error.exit_code if isinstance(error, CommandNotExecutable) else 0
+    return (type(error).__name__, error.message, error.hint, code)
+
+
+def remade_error(plain: tuple[str, str, str | None, int]) -> SwapboxError:
+    """Make the error again that :func:`plain_error` took apart in another process."""
+    kind, message, hint, code = plain
+    if kind == "CommandNotExecutable":
+        return CommandNotExecutable(message, exit_code=code, hint=hint)
+    error: SwapboxError = getattr(errors, kind, SwapboxError)(message, hint=hint)
+    return error
+
+
+# -- the end ------------------------------------------------------------------------------------------------------
+
+
+def _finish(engine: Engine, session: Session, status: int, container_id: str) -> None:
+    code = os.waitstatus_to_exitcode(status)
+    exit_code = 128 - code if code < 0 else code
+    with contextlib.suppress(OSError):
+        syscalls.umount(engine.paths.container_run(container_id) / "bundle/rootfs", syscalls.MNT_DETACH)
+    tear_down(engine, container_id, RunState(status="exited", exit_code=exit_code, finished=time.time_ns()))
+    session.notify(b"X" + str(exit_code).encode())
+    engine.close()
+
+
+def finish_handed_over(settings: dict[str, Any], session: Session, status: int, *, container_id: str) -> None:
+    """Tear down in the lean interpreter, which has imported swapbox only now."""
+    from swapbox.engine import Engine
+
+    _finish(Engine.from_settings(settings), session, status, container_id)
+
+
+def _hand_over(engine: Engine, container: Container, session: Session) -> Session:
+    """Execute ``lean.py`` in this process; return the session when that is impossible."""
+    recipe = _log_recipe(engine, container)
+    if session.writer is not None and recipe is None:
+        return session
+    writer = session.writer
+    state: dict[str, Any] = {
+        "path": sys.path,
+        "packages": {
+            name: os.fspath(Path(sys.modules[name].__file__ or "").parent)
+            for name in ("swapbox", "swapbox.containers")
+        },
+        "session": session.export(),
+        "recipe": recipe,
+        "engine": engine.settings,
+        "id": container.id,
+    }
+    fd = os.memfd_create("session")
+    os.set_inheritable(fd, True)  # noqa: FBT003
+    data = marshal.dumps(state)
+    while data:
+        data = data[os.write(fd, data) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    script = os.fspath(Path(__file__).with_name("lean.py"))
+    try:
+        os.execv(sys.executable, [sys.executable, "-I", "-S", script, str(fd), container.id])
+    except OSError:  # the interpreter is gone, as in the middle of an upgrade: go on as we are
+        os.close(fd)
+        return restore(state["session"], writer=writer)
+
+
+def _log_recipe(engine: Engine, container: Container) -> tuple[str, str, tuple[Any, ...]] | None:
+    from swapbox.containers.launch import log_info
+
+    choice = engine.selector.choose("logging", made_with=container.config.logging)
+    if "recipe" not in choice.offer.spec.capabilities:
+        return None
+    driver: Any = engine.selector.open("logging", made_with=container.config.logging)
+    recipe = driver.recipe(log_info(engine, container), container.config.log_opts)
+    return (os.fspath(recipe.source), recipe.function, recipe.arguments)
+
+
+def _record_crash(engine: Engine, container: Container) -> None:
+    """Leave a trace of a bug in the monitor where ``swapbox inspect`` shows the container's directory."""
+    import traceback
+
+    with (engine.paths.container(container.id) / "monitor.log").open("a") as file:
+        traceback.print_exc(file=file)

@@ -1,0 +1,232 @@
+"""The options of ``run`` and ``create`` in Docker's flag syntax, and Docker's words when one is wrong.
+
+One group of flags has a module of its own, which also turns them into the OCI runtime spec:
+:mod:`~swapbox.containers.mounts`, :mod:`~swapbox.containers.limits`, :mod:`~swapbox.containers.devices`,
+:mod:`~swapbox.containers.security`. The rest is here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from swapbox.containers.config import DeviceSpec, IdMapping, MountSpec, Ulimit
+from swapbox.errors import InvalidInput
+
+NAME_CHARACTERS = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
+_BLANKS = " \t"
+
+
+class RunOptions(NamedTuple):
+    """What the user asked for; fields are those of :class:`~swapbox.containers.config.ContainerConfig`.
+
+    :param command: what follows the image; empty for the image's own command.
+    :param entrypoint: None when not given; ``("",)`` when given as an empty text, which clears the image's.
+    :param name: the container's name; empty for a generated one.
+    """
+
+    image: str
+    command: tuple[str, ...] = ()
+    name: str = ""
+    entrypoint: tuple[str, ...] | None = None
+    env: tuple[str, ...] = ()
+    workdir: str = ""
+    user: str = ""
+    hostname: str = ""
+    domainname: str = ""
+    tty: bool = False
+    stdin_open: bool = False
+    labels: Mapping[str, str] = {}
+    stop_signal: str = ""
+    stop_timeout: int | None = None
+    mounts: tuple[MountSpec, ...] = ()
+    tmpfs: Mapping[str, str] = {}
+    read_only: bool = False
+    privileged: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    security_opt: tuple[str, ...] = ()
+    ulimits: tuple[Ulimit, ...] = ()
+    sysctls: Mapping[str, str] = {}
+    init: bool = False
+    memory: int = 0
+    memory_swap: int = 0
+    memory_reservation: int = 0
+    nano_cpus: int = 0
+    cpu_shares: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    pids_limit: int = 0
+    oom_score_adj: int = 0
+    shm_size: int = 0
+    devices: tuple[DeviceSpec, ...] = ()
+    group_add: tuple[str, ...] = ()
+    network: str = ""
+    userns: str = ""
+    uid_mappings: tuple[IdMapping, ...] = ()
+    gid_mappings: tuple[IdMapping, ...] = ()
+    auto_remove: bool = False
+    exposed_ports: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = {}
+    storage: str = ""
+    isolation: str = ""
+    cgroup: str = ""
+    logging: str = ""
+    log_opts: Mapping[str, str] = {}
+    network_driver: str = ""
+
+
+def check_options(options: RunOptions) -> None:
+    """Check each option that no parser could, and that they fit together.
+
+    :raises InvalidInput: with Docker's words.
+    """
+    from swapbox.containers.limits import check_limits
+
+    if options.name:
+        check_name(options.name)
+    if options.hostname:
+        check_hostname(options.hostname)
+    if options.stop_signal:
+        parse_signal(options.stop_signal)
+    if options.workdir and not options.workdir.startswith("/"):
+        raise InvalidInput(
+            f"the working directory '{options.workdir}' is invalid, it needs to be an absolute path"
+        )
+    if options.userns == "private" and options.privileged:
+        raise InvalidInput("privileged mode is incompatible with user namespaces")
+    if options.logging == "none" and options.log_opts:
+        raise InvalidInput("invalid logging opts for driver none")
+    check_limits(options)
+
+
+def parse_env(values: Iterable[str], environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Read ``-e``: ``NAME=value``, or ``NAME`` to take the value from ``environment``.
+
+    A name that is not in ``environment`` stays without value, which takes the image's variable away.
+    """
+    return tuple(_env_item(value, environment) for value in values)
+
+
+def _env_item(value: str, environment: Mapping[str, str]) -> str:
+    name, equals, _ = value.partition("=")
+    if not name:
+        raise InvalidInput(f"invalid environment variable: {value}")
+    return value if equals or name not in environment else f"{name}={environment[name]}"
+
+
+def read_env_file(path: Path, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Read ``--env-file``: lines as for ``-e``, quotes kept, ``#`` comments; an unknown bare name is left out."""
+
+    def look_up(name: str) -> str | None:
+        return f"{name}={environment[name]}" if name in environment else None
+
+    return _read_key_values(path, look_up)
+
+
+def read_label_file(path: Path) -> dict[str, str]:
+    """Read ``--label-file``: one label a line, ``#`` comments."""
+    return parse_map(_read_key_values(path, lambda name: name))
+
+
+def _read_key_values(path: Path, bare: Callable[[str], str | None]) -> tuple[str, ...]:
+    try:
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode().split("\n")
+    except IsADirectoryError:
+        raise InvalidInput(f"invalid env file ({path}): read {path}: is a directory") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"invalid env file ({path}): invalid utf8 bytes") from None
+    except OSError as error:
+        raise InvalidInput(f"open {path}: {os.strerror(error.errno or 0).lower()}") from None
+    items = []
+    for line in (line.removesuffix("\r").lstrip() for line in lines):
+        if not line or line.startswith("#"):
+            continue
+        name, equals, _ = line.partition("=")
+        if not name:
+            raise InvalidInput(f"invalid env file ({path}): no variable name on line '{line}'")
+        if any(blank in name for blank in _BLANKS):
+            raise InvalidInput(f"invalid env file ({path}): variable '{name}' contains whitespaces")
+        items.append(line if equals else bare(name))
+    return tuple(item for item in items if item is not None)
+
+
+def parse_labels(values: Iterable[str]) -> dict[str, str]:
+    """Read ``--label``: ``key=value``, or ``key`` for an empty value."""
+    labels = list(values)
+    for label in labels:
+        key = label.partition("=")[0].lstrip(_BLANKS)
+        if not key:
+            raise InvalidInput(f"invalid label '{label}': empty name")
+        if any(blank in key for blank in _BLANKS):
+            raise InvalidInput(f"label '{key}' contains whitespaces")
+    return parse_map(labels)
+
+
+def parse_map(values: Iterable[str]) -> dict[str, str]:
+    """Read ``--log-opt``, ``--annotation`` and the like: ``key=value``, or ``key`` for an empty value."""
+    parts = (value.partition("=") for value in values)
+    return {key: value for key, _, value in parts}
+
+
+def parse_integer(text: str) -> int:
+    """Read a whole number: ``--pids-limit``, ``--cpu-shares``, ``--oom-score-adj``, ``--stop-timeout``."""
+    digits = text[1:] if text[:1] in {"+", "-"} else text
+    if not (digits.isascii() and digits.isdigit()):
+        raise InvalidInput(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    number = int(text)
+    if not -(2**63) <= number < 2**63:
+        raise InvalidInput(f'strconv.ParseInt: parsing "{text}": value out of range')
+    return number
+
+
+def parse_userns(text: str) -> str:
+    """Read ``--userns``: ``host``, or ``private`` for a user namespace of the container's own."""
+    if text not in {"", "host", "private"}:
+        raise InvalidInput("--userns: invalid USER mode", hint="use host or private")
+    return text
+
+
+def check_name(name: str) -> None:
+    """Check ``--name``; one leading slash is allowed, as Docker prints it."""
+    text = name.removeprefix("/")
+    rest = text.translate({ord(c): None for c in "_.-"})
+    if len(text) < 2 or not text[0].isalnum() or not (text.isascii() and (rest.isalnum() or not rest)):
+        raise InvalidInput(f"Invalid container name ({name}), only {NAME_CHARACTERS} are allowed")
+
+
+def check_hostname(name: str) -> None:
+    """Check ``--hostname``: what sethostname(2) takes and what fits into one word of /etc/hosts."""
+    if len(name.encode()) > 64 or not name.isprintable() or any(c in "/# " for c in name):
+        raise InvalidInput(f"invalid hostname format: {name}")
+
+
+def parse_signal(text: str) -> int:
+    """Read ``--stop-signal``, ``kill --signal``: a number, or a name with or without SIG, also ``RTMIN+n``."""
+    import signal
+
+    if text.isascii() and text.isdigit():
+        number = int(text)
+    else:
+        name = text.upper().removeprefix("SIG")
+        base, sign, offset = name.partition("+" if "+" in name else "-")
+        known = signal.__dict__.get(f"SIG{base}")
+        number = int(known) if isinstance(known, signal.Signals) else 0
+        if sign:
+            number = _real_time(base, sign, offset)
+    if not 0 < number <= signal.SIGRTMAX:
+        raise InvalidInput(f"invalid signal: {text}")
+    return number
+
+
+def _real_time(base: str, sign: str, offset: str) -> int:
+    from signal import SIGRTMAX, SIGRTMIN
+
+    step = int(offset) if offset.isascii() and offset.isdigit() else -1
+    if not 0 <= step <= SIGRTMAX - SIGRTMIN or (base, sign) not in {("RTMIN", "+"), ("RTMAX", "-")}:
+        return 0
+    return SIGRTMIN + step if sign == "+" else SIGRTMAX - step

@@ -1,0 +1,300 @@
+"""What can be done with containers: create, start, stop, kill, remove, list, logs."""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import marshal
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swapbox.containers import names
+from swapbox.containers.config import ContainerConfig, merge
+from swapbox.containers.records import Container, RunState
+from swapbox.errors import Conflict, NotFound, SwapboxError, Unavailable, Unsupported
+from swapbox.linux.process import boot_id
+
+if TYPE_CHECKING:
+    from swapbox.containers.monitor import StartRequest
+    from swapbox.containers.options import RunOptions
+    from swapbox.drivers.isolation import Spec
+    from swapbox.drivers.logging import LogQuery, LogRecord
+    from swapbox.engine import Engine
+    from swapbox.images.service import Image
+
+_KILL_WAIT = 10.0
+
+
+class Containers:
+    """The containers of one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    # -- making -----------------------------------------------------------------------------------------------
+
+    def create(self, options: RunOptions, *, image: Image) -> Container:
+        """Make a container that can be started.
+
+        The order is snapshot, directory, row: what a crash leaves is a snapshot without a row, which the next
+        clean-up finds.
+
+        :raises InvalidInput: an option is wrong.
+        :raises Conflict: the name is taken.
+        """
+        engine = self._engine
+        config = self.configure(options, image)
+        container_id = names.new_id()
+        name = options.name.removeprefix("/") or self._new_name()
+        if options.name and engine.records.name_taken(name):
+            self._refuse_name(name)
+        _make_sources(config)
+        storage = engine.selector.open("storage", made_with=config.storage)
+        with ExitStack() as undo:
+            with engine.timings("prepare"):
+                storage.prepare(container_id, config.top_chain)
+            undo.callback(storage.remove, container_id)
+            directory = engine.paths.make(engine.paths.container(container_id))
+            undo.callback(_remove_directory, directory)
+            container = Container(container_id, name, time.time_ns(), config, RunState())
+            engine.records.add(container)
+            undo.pop_all()
+        engine.emit("container", "create", container_id, {"name": name, "image": config.image})
+        return container
+
+    def configure(self, options: RunOptions, image: Image) -> ContainerConfig:
+        """Return the configuration of a container-to-be: options, image and chosen drivers, all checked."""
+        config = merge(options, image.config, image_id=image.id, top_chain=image.top_chain)
+        config = self._with_drivers(config, options)
+        self._check_network(config)
+        driver = self._engine.selector.open("logging", made_with=config.logging)
+        driver.validate(config.log_opts)
+        self._engine.images.ensure_unpacked(image, storage=config.storage)
+        return config
+
+    def _with_drivers(self, config: ContainerConfig, options: RunOptions) -> ContainerConfig:
+        selector = self._engine.selector
+        return config._replace(
+            storage=selector.choose("storage", name=options.storage or None).name,
+            isolation=selector.choose("isolation", name=options.isolation or None).name,
+            cgroup=selector.choose("cgroup", name=options.cgroup or None).name,
+            logging=selector.choose("logging", name=options.logging or None).name,
+            network_driver=selector.choose("network", name=options.network_driver or options.network or None).name,
+        )
+
+    def _check_network(self, config: ContainerConfig) -> None:
+        """Refuse a network that is not there: today each driver has the one network that bears its name."""
+
+    def _refuse_name(self, name: str) -> None:
+        taken = self._engine.records.find(name)
+        raise Conflict(
+            f'Conflict. The container name "/{name}" is already in use by container "{taken.id}". '
+            "You have to remove (or rename) that container to be able to reuse that name."
+        )
+
+    def _new_name(self) -> str:
+        attempt = 0
+        while self._engine.records.name_taken(name := names.new_name(attempt)):
+            attempt += 1
+        return name
+
+    def plan(self, options: RunOptions, *, image: Image) -> Spec:
+        """Return the OCI ``config.json`` that ``run`` with these options would use; nothing is left behind."""
+        from swapbox.containers.dry_run import plan
+
+        return plan(self._engine, self.configure(options, image), options)
+
+    # -- running ----------------------------------------------------------------------------------------------
+
+    def start(self, container: Container, request: StartRequest | None = None) -> _socket.socket:
+        """Start a container; return the client's end of its monitor's socket (see ``containers.session``).
+
+        :raises CommandNotExecutable: the command is not there or cannot be executed.
+        :raises Conflict: it runs already.
+        """
+        from swapbox.containers.monitor import StartRequest, spawn
+
+        container = self.refresh(container)
+        if container.state.status == "running":
+            raise Conflict(f"container {container.name} is already running")
+        sock = spawn(self._engine, container, request or StartRequest())
+        packet = sock.recv(65536)
+        if packet[:1] == b"S":
+            return sock
+        sock.close()
+        raise _start_error(packet, container)
+
+    def stop(self, container: Container, *, timeout: float | None = None, signal_name: str = "") -> None:
+        """Send the stop signal, then SIGKILL when ``timeout`` seconds (None: its own, or 10) did not suffice.
+
+        A container that does not run is fine. A negative timeout waits for ever.
+        """
+        container = self.refresh(container)
+        if container.state.status != "running":
+            return
+        seconds = timeout if timeout is not None else container.config.stop_timeout
+        seconds = 10.0 if seconds is None else float(seconds)
+        self.signal(container, _signal_number(signal_name or container.config.stop_signal or "SIGTERM"))
+        if not self._wait_end(container, None if seconds < 0 else seconds):
+            self.signal(container, signal.SIGKILL)
+            if not self._wait_end(container, _KILL_WAIT):
+                raise Unavailable(f"container {container.name} did not end after SIGKILL")
+
+    def kill(self, container: Container, number: int = signal.SIGKILL) -> None:
+        """Send a signal.
+
+        :raises Conflict: it does not run.
+        """
+        container = self.refresh(container)
+        if container.state.status != "running":
+            raise Conflict(f"container {container.id} is not running")
+        self.signal(container, number)
+        if number == signal.SIGKILL:
+            self._wait_end(container, _KILL_WAIT)
+
+    def signal(self, container: Container, number: int) -> None:
+        """Send a signal to a container that runs, or has just ended."""
+        driver = self._engine.selector.open("isolation", made_with=container.config.isolation)
+        # It may have ended this very moment; then there is nobody left to tell.
+        with contextlib.suppress(Conflict, NotFound):
+            driver.kill(container.id, number)
+
+    def _wait_end(self, container: Container, timeout: float | None) -> bool:
+        """Wait until the init has ended and its monitor has torn down."""
+        state = container.state
+        if state.init is not None and not state.init.wait(timeout):
+            return False
+        if state.monitor is not None:
+            state.monitor.wait(_KILL_WAIT)
+        return True
+
+    def wait(self, container: Container) -> int:
+        """Wait until a container has ended; return its exit code."""
+        container = self.refresh(container)
+        if container.state.status == "running":
+            self._wait_end(container, None)
+            container = self.refresh(container)
+        return container.state.exit_code
+
+    def remove(self, container: Container, *, force: bool = False) -> None:
+        """Remove a container; ``force`` kills it first.
+
+        :raises Conflict: it runs.
+        """
+        from swapbox.containers.teardown import remove
+
+        container = self.refresh(container)
+        if container.state.status == "running":
+            if not force:
+                raise Conflict(
+                    f"cannot remove container {container.name!r}: container is running",
+                    hint="stop the container before removing it, or use rm -f",
+                )
+            self.signal(container, signal.SIGKILL)
+            self._wait_end(container, _KILL_WAIT)
+            with contextlib.suppress(NotFound):
+                container = self.refresh(self._engine.records.find(container.id))
+        remove(self._engine, container)
+
+    # -- looking ----------------------------------------------------------------------------------------------
+
+    def find(self, text: str) -> Container:
+        """Return a container by id, name or unique beginning of its id, with its true state."""
+        return self.refresh(self._engine.records.find(text))
+
+    def all(self) -> list[Container]:
+        """Return every container, the newest first, each with its true state."""
+        return [self.refresh(container) for container in self._engine.records.all()]
+
+    def refresh(self, container: Container) -> Container:
+        """Return the container with its state checked against the kernel.
+
+        A running one whose monitor and init are gone (killed, or lost in a reboot) is torn down here.
+        """
+        state = container.state
+        if state.status != "running":
+            return container
+        same_boot = state.boot == boot_id()
+        if same_boot and state.init is not None and state.init.alive():
+            return container
+        if same_boot and state.monitor is not None and state.monitor.alive():
+            state.monitor.wait(_KILL_WAIT)
+        with contextlib.suppress(NotFound):
+            container = self._engine.records.find(container.id)
+        if container.state.status == "running":
+            return self._lost(container)
+        return container
+
+    def _lost(self, container: Container) -> Container:
+        from swapbox.containers.teardown import tear_down
+
+        # 255 is what Docker records for an exit it did not see.
+        ended = container.state._replace(status="exited", exit_code=255, finished=time.time_ns())
+        tear_down(self._engine, container.id, ended)
+        return container._replace(state=ended)
+
+    def logs(self, container: Container, query: LogQuery) -> Iterator[LogRecord]:
+        """Yield a container's log.
+
+        :raises Unsupported: its log driver cannot be read.
+        """
+        from swapbox.containers.launch import log_info
+
+        name = container.config.logging
+        choice = self._engine.selector.choose("logging", made_with=name)
+        if "read" not in choice.offer.spec.capabilities:
+            raise Unsupported(
+                "configured logging driver does not support reading", hint=f"its log driver is {name!r}"
+            )
+        driver: Any = self._engine.selector.open("logging", made_with=name)
+        query = query._replace(ended=lambda: not self._runs(container.id))
+        records: Iterator[LogRecord] = driver.read(
+            log_info(self._engine, container), container.config.log_opts, query
+        )
+        return records
+
+    def _runs(self, container_id: str) -> bool:
+        try:
+            return self.find(container_id).state.status == "running"
+        except NotFound:
+            return False
+
+
+def _start_error(packet: bytes, container: Container) -> SwapboxError:
+    """Make the error again that the monitor has sent."""
+    if packet[:1] != b"E":
+        return Unavailable(
+            f"the monitor of container {container.name} died while starting it",
+            hint="this is a bug in swapbox or a plugin; monitor.log in the container's directory says more",
+        )
+    from swapbox.containers.monitor import remade_error
+
+    return remade_error(marshal.loads(packet[1:]))
+
+
+def _signal_number(text: str) -> int:
+    from swapbox.containers.options import parse_signal
+
+    return parse_signal(text)
+
+
+def _make_sources(config: ContainerConfig) -> None:
+    """Make the host directories that ``-v`` names and that are not there, as Docker does."""
+    for mount in config.mounts:
+        if mount.create_source:
+            try:
+                Path(mount.source).mkdir(parents=True, exist_ok=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise Unavailable(f"cannot create {mount.source}: {error.strerror}") from error
+
+
+def _remove_directory(directory: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(directory)

@@ -1,0 +1,317 @@
+"""The monitor's loop: a container's stdio between its pipes, its log and attached clients, until it has ended.
+
+It imports nothing but built-in modules, so that it also runs in the bare interpreter the monitor turns into
+(``lean.py``): that interpreter's memory is paid once per running container.
+
+Clients talk over a ``SOCK_SEQPACKET`` unix socket; a packet is one letter and its payload:
+
+====== ========= ===============================================================
+letter direction payload
+====== ========= ===============================================================
+``S``  to client started; the init's pid
+``E``  to client not started; a marshalled (class name, message, hint, exit code)
+``O``  to client bytes of stdout (of the terminal, when there is one)
+``R``  to client bytes of stderr
+``X``  to client the container has ended and is torn down; its exit code
+``I``  to monitor bytes for stdin
+``C``  to monitor end of stdin
+``W``  to monitor new terminal size: ``rows columns``
+``N``  to monitor send me no output (a waiting client, or a resize)
+====== ========= ===============================================================
+
+A client that reads slowly holds the container back, as a pipe would; one that is gone holds nothing.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import select
+import time
+from fcntl import ioctl
+
+TYPE_CHECKING = False  # the real one costs the import of ``typing``
+if TYPE_CHECKING:
+    from typing import Any
+
+    from swapbox.containers.lines import LineSplitter
+    from swapbox.drivers.logging import LogWriter, Stream
+
+_CHUNK = 65536
+_TIOCSWINSZ = 0x5414
+_READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
+
+
+class Client:
+    """One attached client: its socket, packets it has not taken yet, and whether it gets output."""
+
+    def __init__(self, sock: _socket.socket, queue: list[bytes] | None = None, *, output: bool = True) -> None:
+        self.sock = sock
+        self.queue = queue or []
+        self.output = output
+
+    def send(self, packet: bytes) -> bool:
+        """Send or queue a packet; False when the client is gone."""
+        self.queue.append(packet)
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Send what is queued as far as the client takes it; False when it is gone."""
+        try:
+            while self.queue:
+                self.sock.send(self.queue[0], _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
+                del self.queue[0]
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+class Session:
+    """One run of a container, from the start of its command to its end.
+
+    :param init: pid of the container's init, a child of this process.
+    :param outputs: read ends by stream name; a terminal's master under ``stdout``. Closed here.
+    :param stdin: write end of stdin, or -1; a terminal's master is not named again here.
+    :param terminal: the master of the container's terminal, or -1.
+    :param listener: listening socket for clients, or None.
+    :param writer: where output is logged, or None.
+    :param splitters: by stream name; they hold back an unfinished line.
+    """
+
+    def __init__(
+        self,
+        *,
+        init: int,
+        outputs: dict[Stream, int],
+        stdin: int,
+        terminal: int,
+        listener: _socket.socket | None,
+        clients: list[Client],
+        writer: LogWriter | None,
+        splitters: dict[Stream, LineSplitter],
+    ) -> None:
+        self.init = init
+        self.outputs = outputs
+        self.stdin = stdin
+        self.terminal = terminal
+        self.listener = listener
+        self.clients = clients
+        self.writer = writer
+        self.splitters = splitters
+        self.input: list[bytes] = []
+        self.input_ends = False
+        self.log_errors = 0
+        self.pidfd = os.pidfd_open(init)
+        for fd in (*outputs.values(), stdin):
+            if fd >= 0:
+                os.set_blocking(fd, False)
+
+    # -- the loop ---------------------------------------------------------------------------------------------
+
+    def run(self, seconds: float | None = None) -> int | None:
+        """Serve until the init has ended and its output is read: return its wait status.
+
+        With ``seconds``, return None when it still runs after that time.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+            ready = dict(self._poll(left))
+            if not ready and deadline is not None and time.monotonic() >= deadline:
+                return None
+            self._serve(ready)
+            if self.pidfd in ready:
+                self._drain()
+                return os.waitpid(self.init, 0)[1]
+
+    def _poll(self, milliseconds: float | None) -> list[tuple[int, int]]:
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        if self.listener is not None:
+            poll.register(self.listener.fileno(), select.POLLIN)
+        held_back = False
+        for client in self.clients:
+            events = 0 if self.input else select.POLLIN
+            if client.queue:
+                held_back = True
+                events |= select.POLLOUT
+            poll.register(client.sock.fileno(), events)
+        if not held_back:
+            for fd in self.outputs.values():
+                poll.register(fd, select.POLLIN)
+        if self.input:
+            fd = self._input_fd()
+            poll.register(fd, select.POLLOUT | (select.POLLIN if fd in self.outputs.values() else 0))
+        return poll.poll(milliseconds)
+
+    def _serve(self, ready: dict[int, int]) -> None:
+        for stream, fd in list(self.outputs.items()):
+            if ready.get(fd, 0) & _READABLE:
+                self._read_output(stream, fd)
+        if self.input and self._input_fd() in ready:
+            self._write_input()
+        for client in list(self.clients):
+            events = ready.get(client.sock.fileno(), 0)
+            if (events & select.POLLOUT and not client.flush()) or (
+                events & _READABLE and not self._read_client(client)
+            ):
+                self._drop(client)
+        if self.listener is not None and self.listener.fileno() in ready:
+            self._accept()
+
+    def _accept(self) -> None:
+        assert self.listener is not None
+        try:
+            fd, _ = self.listener._accept()  # type: ignore[attr-defined]  # what socket.accept calls
+        except OSError:
+            return
+        self.clients.append(Client(_socket.socket(fileno=fd)))
+
+    def _drop(self, client: Client) -> None:
+        self.clients.remove(client)
+        client.sock.close()
+
+    # -- output -----------------------------------------------------------------------------------------------
+
+    def _read_output(self, stream: Stream, fd: int) -> bool:
+        """Read once; False when there is nothing (now, or ever again)."""
+        try:
+            data = os.read(fd, _CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:  # EIO: the last process has closed the terminal
+            data = b""
+        if not data:
+            del self.outputs[stream]
+            if fd != self.terminal:
+                os.close(fd)
+            return False
+        self._log(stream, self.splitters[stream].feed(data))
+        packet = (b"O" if stream == "stdout" else b"R") + data
+        for client in [client for client in self.clients if client.output]:
+            if not client.send(packet):
+                self._drop(client)
+        return True
+
+    def _log(self, stream: Stream, chunks: list[bytes]) -> None:
+        if self.writer is None:
+            return
+        for chunk in chunks:
+            try:
+                self.writer.write(stream, chunk, time.time_ns())
+            except OSError:  # a full disk must not stop the container
+                self.log_errors += 1
+
+    def _drain(self) -> None:
+        """Read what the ended container left in its pipes, and close its log."""
+        for stream, fd in list(self.outputs.items()):
+            while self._read_output(stream, fd):
+                pass
+        for stream, splitter in self.splitters.items():
+            self._log(stream, splitter.flush())
+        if self.writer is not None:
+            self.writer.close()
+
+    # -- input ------------------------------------------------------------------------------------------------
+
+    def _input_fd(self) -> int:
+        return self.terminal if self.terminal >= 0 else self.stdin
+
+    def _read_client(self, client: Client) -> bool:
+        """Take one packet; False when the client is gone."""
+        try:
+            packet = client.sock.recv(_CHUNK + 1)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        kind, data = packet[:1], packet[1:]
+        if kind == b"I":
+            self.input.append(data)
+            self._write_input()
+        elif kind == b"C":
+            self.input_ends = True
+            self._write_input()
+        elif kind == b"W":
+            self.resize(*map(int, data.split()))
+        elif kind == b"N":
+            client.output = False
+        return bool(packet)
+
+    def _write_input(self) -> None:
+        fd = self._input_fd()
+        try:
+            while self.input and fd >= 0:
+                written = os.write(fd, self.input[0])
+                self.input[0] = self.input[0][written:]
+                if not self.input[0]:
+                    del self.input[0]
+        except BlockingIOError:
+            return
+        except OSError:  # nobody reads it any more
+            self.input_ends = True
+        self.input.clear()
+        if self.input_ends and self.stdin >= 0:
+            os.close(self.stdin)
+            self.stdin = -1
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the size of the container's terminal (ioctl_tty(2))."""
+        if self.terminal >= 0:
+            size = b"".join(n.to_bytes(2, "little") for n in (rows & 0xFFFF, columns & 0xFFFF, 0, 0))
+            ioctl(self.terminal, _TIOCSWINSZ, size)
+
+    # -- the end, and the hand-over -----------------------------------------------------------------------------
+
+    def notify(self, packet: bytes) -> None:
+        """Send a last packet to every client, waiting for slow ones, and let them go."""
+        if self.listener is not None:
+            self.listener.close()
+        for client in self.clients:
+            client.sock.setblocking(True)  # noqa: FBT003
+            for waiting in (*client.queue, packet):
+                try:
+                    client.sock.send(waiting, _socket.MSG_NOSIGNAL)
+                except OSError:
+                    break
+            client.sock.close()
+        self.clients.clear()
+
+    def export(self) -> dict[str, Any]:
+        """Return all of it as plain values; every descriptor named becomes inheritable."""
+        clients = [(client.sock.detach(), client.queue, client.output) for client in self.clients]
+        listener = -1 if self.listener is None else self.listener.detach()
+        for fd in (*self.outputs.values(), self.stdin, self.terminal, listener, *(fd for fd, *_ in clients)):
+            if fd >= 0:
+                os.set_inheritable(fd, True)  # noqa: FBT003
+        return {
+            "init": self.init,
+            "outputs": self.outputs,
+            "stdin": self.stdin,
+            "terminal": self.terminal,
+            "listener": listener,
+            "clients": clients,
+            "pending": {stream: splitter.pending for stream, splitter in self.splitters.items()},
+            "input": self.input,
+            "input_ends": self.input_ends,
+        }
+
+
+def restore(state: dict[str, Any], *, writer: LogWriter | None) -> Session:
+    """Make the session again from what :meth:`Session.export` returned."""
+    from swapbox.containers.lines import LineSplitter
+
+    session = Session(
+        init=state["init"],
+        outputs=state["outputs"],
+        stdin=state["stdin"],
+        terminal=state["terminal"],
+        listener=_socket.socket(fileno=state["listener"]) if state["listener"] >= 0 else None,
+        clients=[Client(_socket.socket(fileno=fd), queue, output=out) for fd, queue, out in state["clients"]],
+        writer=writer,
+        splitters={stream: LineSplitter(pending) for stream, pending in state["pending"].items()},
+    )
+    session.input, session.input_ends = state["input"], state["input_ends"]
+    return session

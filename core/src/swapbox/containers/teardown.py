@@ -1,0 +1,109 @@
+"""The end of a container's run: free what the run held, and record how it ended.
+
+Every step is fine with its work being done already, so whoever finds a container whose monitor was killed can run
+it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swapbox.containers.launch import cgroup_path, container_endpoint
+from swapbox.containers.records import Container, RunState
+from swapbox.errors import NotFound, SwapboxError
+
+if TYPE_CHECKING:
+    from swapbox.engine import Engine
+
+
+def tear_down(engine: Engine, container_id: str, state: RunState) -> None:
+    """Free what a run held and record ``state``; with ``--rm`` remove the container altogether."""
+    try:
+        container = engine.records.find(container_id)
+    except NotFound:
+        return
+    oom_killed = _free(engine, container)
+    final = state._replace(
+        oom_killed=oom_killed,
+        started=state.started or container.state.started,
+    )
+    engine.records.set_state(container_id, final, unless=("removing",))
+    engine.emit("container", "die", container_id, {"exitCode": str(final.exit_code), "name": container.name})
+    if container.config.auto_remove:
+        remove(engine, container)
+
+
+def _free(engine: Engine, container: Container) -> bool:
+    """Free processes, network, cgroup and the run directory; say whether the kernel killed for want of memory."""
+    config, select = container.config, engine.selector
+    oom_events = 0
+
+    def isolation() -> None:
+        with contextlib.suppress(NotFound):
+            select.open("isolation", made_with=config.isolation).delete(container.id, force=True)
+
+    def network() -> None:
+        endpoint = container_endpoint(container)
+        select.open("network", made_with=config.network_driver).disconnect(None, endpoint)
+
+    def cgroup() -> None:
+        nonlocal oom_events
+        with contextlib.suppress(NotFound):
+            handle = select.open("cgroup", made_with=config.cgroup).open(cgroup_path(container.id))
+            oom_events = handle.oom_events()
+            handle.kill()
+            handle.delete()
+            handle.close()
+
+    for step in (isolation, network, cgroup):
+        _tolerant(engine, container, step)
+    remove_run_directory(engine.paths.container_run(container.id))
+    return oom_events > 0
+
+
+def _tolerant(engine: Engine, container: Container, step: Callable[[], None]) -> None:
+    """Run one step; a failing one must not keep the others from freeing what they can."""
+    try:
+        step()
+    except (SwapboxError, OSError) as error:
+        engine.warn(f"container {container.name}: cannot free {step.__name__}: {error}")
+
+
+def remove(engine: Engine, container: Container) -> None:
+    """Remove a container that does not run: its snapshot, its directory, its row, in this order."""
+    state = container.state._replace(status="removing")
+    engine.records.set_state(container.id, state)
+    storage = engine.selector.open("storage", made_with=container.config.storage)
+    with contextlib.suppress(NotFound):
+        storage.remove(container.id)
+    _remove_tree(engine.paths.container(container.id))
+    remove_run_directory(engine.paths.container_run(container.id))
+    engine.records.remove(container.id)
+    engine.emit("container", "destroy", container.id, {"name": container.name})
+
+
+def remove_run_directory(run: Path) -> None:
+    """Remove what a run left on tmpfs, never following a mount that may still be on the root file system."""
+    if not run.exists():
+        return
+    for name in ("attach.sock", "bundle/config.json"):
+        (run / name).unlink(missing_ok=True)
+    for name in ("bundle/rootfs", "bundle", "."):
+        # A directory that is busy or not empty is somebody's mount point: leave it for the next clean-up.
+        with contextlib.suppress(OSError):
+            os.rmdir(run / name if name != "." else run)
+
+
+def _remove_tree(directory: Path) -> None:
+    """Remove a container's own directory: files, and directories of files, that only swapbox wrote."""
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(directory):
+            if entry.is_dir(follow_symlinks=False):
+                _remove_tree(Path(entry.path))
+            else:
+                os.unlink(entry.path)
+        os.rmdir(directory)

@@ -1,0 +1,1 @@
+"""Images: references, manifests, pulling, unpacking, building from the host."""

@@ -1,0 +1,41 @@
+"""What a pull tells while it goes on, in Docker's words."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+PULLING = "Pulling fs layer"
+WAITING = "Waiting"
+DOWNLOADING = "Downloading"
+VERIFYING = "Verifying Checksum"
+DOWNLOADED = "Download complete"
+EXTRACTING = "Extracting"
+PULLED = "Pull complete"
+EXISTS = "Already exists"
+
+
+def retrying(seconds: int) -> str:
+    """Return the status of a layer whose download starts again in so many seconds."""
+    return f"Retrying in {seconds} second{'' if seconds == 1 else 's'}"
+
+
+class Progress(Protocol):
+    """Told what happens. Calls come from several threads at once and often: be quick and thread-safe."""
+
+    def layer(self, digest: str, status: str, current: int = 0, total: int = 0) -> None:
+        """Note the status of a layer; ``current`` and ``total`` in bytes, 0 where they mean nothing."""
+        ...
+
+    def message(self, text: str) -> None:
+        """Note a line about the image as a whole."""
+        ...
+
+
+class Silent:
+    """Tells nobody."""
+
+    def layer(self, digest: str, status: str, current: int = 0, total: int = 0) -> None:
+        """Do nothing."""
+
+    def message(self, text: str) -> None:
+        """Do nothing."""

@@ -1,0 +1,70 @@
+"""Decompress and hash in a helper thread, a few pieces ahead of whoever writes the files.
+
+Both let other threads run meanwhile, so with two processors the slower half of the work is all one waits for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import queue
+import threading
+
+from swapbox.images.compression import CHUNK, ByteSource
+
+_DEPTH = 8
+
+
+class ReadAhead:
+    """Reads a source ahead of time and computes its digest; a context manager that ends the helper thread.
+
+    :param algorithm: of the digest: ``sha256`` or ``sha512``.
+    """
+
+    def __init__(self, source: ByteSource, *, algorithm: str = "sha256") -> None:
+        self._source = source
+        self._algorithm = algorithm
+        self._hash = hashlib.new(algorithm)
+        self._pieces: queue.Queue[bytes | BaseException] = queue.Queue(_DEPTH)
+        self._ended = self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="swapbox-readahead", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped and (piece := self._source.read(CHUNK)):
+                self._hash.update(piece)
+                self._pieces.put(piece)
+            self._pieces.put(b"")
+        except BaseException as error:
+            self._pieces.put(error)
+
+    def read(self, _size: int = CHUNK, /) -> bytes:
+        """Return the next piece, of 1 MiB at most; none at the end. Raises what reading the source raised."""
+        if self._ended:
+            return b""
+        piece = self._pieces.get()
+        if isinstance(piece, BaseException):
+            self._ended = True
+            raise piece
+        self._ended = not piece
+        return piece
+
+    @property
+    def digest(self) -> str:
+        """The digest of everything; meaningful once :meth:`read` has returned the end."""
+        return f"{self._algorithm}:{self._hash.hexdigest()}"
+
+    def close(self) -> None:
+        """End the helper thread, also in the middle; waits while the source is being read."""
+        self._stopped = True
+        while not self._ended and self._thread.is_alive():
+            with contextlib.suppress(queue.Empty):
+                self._pieces.get(timeout=0.05)
+        self._thread.join()
+
+    def __enter__(self) -> ReadAhead:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()

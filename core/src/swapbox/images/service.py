@@ -1,0 +1,457 @@
+"""What can be done with images: pull, find, list, tag, remove, unpack."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from swapbox.errors import Conflict, InvalidInput, NotFound
+from swapbox.linux.process import Process
+from swapbox.references import Reference
+from swapbox.store.content import ContentStore, digest_of
+
+if TYPE_CHECKING:
+    from swapbox.descriptors import Descriptor
+    from swapbox.drivers.storage import StorageDriver
+    from swapbox.engine import Engine
+    from swapbox.images.layers import Layer
+    from swapbox.images.progress import Progress
+    from swapbox.images.pull import Pulled
+
+
+class Image(NamedTuple):
+    """An image in the store.
+
+    :param id: digest of its config.
+    :param manifest: digest of its manifest; ``target`` of what its reference named, perhaps an index.
+    :param config: the OCI image config.
+    :param size: bytes of the files in all layers.
+    :param names: canonical references that name it: tags and digests.
+    """
+
+    id: str
+    manifest: str
+    target: str
+    top_chain: str
+    config: dict[str, Any]
+    size: int
+    pulled: float
+    names: tuple[str, ...]
+
+    @property
+    def references(self) -> list[Reference]:
+        """The names, parsed."""
+        return [Reference.parse(name) for name in self.names]
+
+    @property
+    def diff_ids(self) -> list[str]:
+        """The digests of the uncompressed layers, the lowest first."""
+        return list(self.config["rootfs"]["diff_ids"])
+
+
+class Removed(NamedTuple):
+    """What removing an image did, line by line as ``rmi`` prints it."""
+
+    untagged: tuple[str, ...]
+    deleted: tuple[str, ...]
+
+
+class Images:
+    """The images of one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._database = engine.database
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def find(self, text: str) -> Image:
+        """Return an image by reference, id or unique beginning of its id.
+
+        :raises NotFound: there is none.
+        :raises InvalidInput: the text is no reference, or the beginning of several ids.
+        """
+        row = self._by_reference(text) or self._by_id(text)
+        if row is None:
+            raise NotFound(f"No such image: {_with_tag(text)}")
+        return self._image(row)
+
+    def _by_reference(self, text: str) -> sqlite3.Row | None:
+        try:
+            reference = Reference.parse(text).with_default_tag()
+        except InvalidInput:
+            # 64 hex digits are no reference but may be an id; anything else is the user's mistake.
+            if self._looks_like_id(text):
+                return None
+            raise
+        if reference.digest:
+            reference = reference._replace(tag=None)
+        return self._database.row(
+            "SELECT images.* FROM images JOIN image_names ON image = id WHERE name = ?", (str(reference),)
+        )
+
+    @staticmethod
+    def _looks_like_id(text: str) -> bool:
+        digits = text.removeprefix("sha256:")
+        return 0 < len(digits) <= 64 and not digits.strip("0123456789abcdef")
+
+    def _by_id(self, text: str) -> sqlite3.Row | None:
+        if not self._looks_like_id(text):
+            return None
+        prefix = f"sha256:{text.removeprefix('sha256:')}"
+        rows = self._database.rows("SELECT * FROM images WHERE id >= ? AND id < ? LIMIT 2", (prefix, prefix + "g"))
+        if len(rows) > 1:
+            raise InvalidInput(f"image id {text} is ambiguous", hint="type more of it")
+        return rows[0] if rows else None
+
+    def all(self) -> list[Image]:
+        """Return every image, the newest created first."""
+        names: dict[str, list[str]] = {}
+        for row in self._database.rows("SELECT name, image FROM image_names ORDER BY name"):
+            names.setdefault(row["image"], []).append(row["name"])
+        images = [_image(row, names.get(row["id"], [])) for row in self._database.rows("SELECT * FROM images")]
+        return sorted(images, key=lambda image: str(image.config.get("created") or ""), reverse=True)
+
+    def _image(self, row: sqlite3.Row) -> Image:
+        names = self._database.rows("SELECT name FROM image_names WHERE image = ? ORDER BY name", (row["id"],))
+        return _image(row, [name["name"] for name in names])
+
+    # -- pulling ------------------------------------------------------------------------------------------------
+
+    def pull(
+        self,
+        text: str,
+        *,
+        platform: str | None = None,
+        registry: str | None = None,
+        storage: str | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[Image, bool]:
+        """Fetch an image and unpack it; return it, and whether anything about it is new here.
+
+        :param registry: the registry driver to use instead of the default one; ``storage`` likewise.
+        :raises SwapboxError: see :func:`swapbox.images.pull.pull` and :func:`swapbox.images.unpack.unpack_layers`.
+        """
+        from swapbox.images.progress import Silent
+        from swapbox.images.pull import pull
+
+        engine, progress = self._engine, progress or Silent()
+        reference = Reference.parse(text).with_default_tag()
+        choice = engine.selector.choose("storage", name=storage)
+        with _Lease(engine) as lease:
+            pulled = pull(
+                reference,
+                registry=engine.selector.open("registry", name=registry),
+                content=lease.content,
+                platform=platform,
+                progress=progress,
+                verify=self._verify,
+                consume=lambda layers: self._unpack(layers, storage=choice.name, progress=progress, lease=lease),
+            )
+            new = self._register(reference, pulled, storage=choice.name)
+        image = self.find(pulled.config_digest)
+        engine.emit("image", "pull", image.id, {"name": reference.familiar})
+        return image, new
+
+    def _verify(self, reference: Reference, descriptor: Descriptor) -> None:
+        self._engine.plugins.notify(
+            "swapbox_verify_image", warn=self._engine.warn, reference=reference, descriptor=descriptor
+        )
+
+    def _unpack(
+        self, layers: Sequence[Layer], *, storage: str, progress: Progress, lease: _Lease | None = None
+    ) -> None:
+        from swapbox.images.unpack import chain_ids, unpack_layers
+
+        for chain in chain_ids([layer.diff_id for layer in layers]) if lease is not None else ():
+            lease.take(chain)
+        choice = self._engine.selector.choose("storage", name=storage)
+        unpack_layers(
+            self._engine.selector.open("storage", name=storage),
+            layers,
+            capabilities=choice.offer.spec.capabilities,
+            progress=progress,
+            limits=self._engine.config.limits,
+            unprivileged=self._engine.unprivileged,
+        )
+
+    def _register(self, reference: Reference, pulled: Pulled, *, storage: str) -> bool:
+        """Write the image's rows; the blobs and snapshots they name are all there."""
+        from swapbox.images.unpack import chain_ids
+
+        chains = chain_ids(pulled.config["rootfs"]["diff_ids"])
+        driver = self._engine.selector.open("storage", name=storage)
+        size = sum(driver.usage(chain).size for chain in chains)
+        blobs = {pulled.target.digest, pulled.manifest.digest, pulled.config_digest}
+        blobs |= {layer.digest for layer in pulled.layers}
+        names = [str(reference._replace(digest=None))] if reference.tag else []
+        names.append(f"{reference.name}@{pulled.target.digest}")
+        database = self._database
+        with database.transaction():
+            known = database.rows(
+                "SELECT name, image FROM image_names WHERE name IN (?, ?)", (names[0], names[-1])
+            )
+            database.execute(
+                "INSERT INTO images VALUES (?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE"
+                " SET manifest = excluded.manifest, target = excluded.target",
+                (
+                    pulled.config_digest,
+                    pulled.manifest.digest,
+                    pulled.target.digest,
+                    chains[-1] if chains else "",
+                    json.dumps(pulled.config),
+                    size,
+                    time.time(),
+                ),
+            )
+            self._name(names, pulled.config_digest)
+            database.executemany(
+                "INSERT OR IGNORE INTO image_blobs VALUES (?,?)", ((pulled.config_digest, blob) for blob in blobs)
+            )
+            database.executemany(
+                "INSERT OR IGNORE INTO image_chains VALUES (?,?)",
+                ((pulled.config_digest, chain) for chain in chains),
+            )
+        return {row["name"] for row in known if row["image"] == pulled.config_digest} != set(names)
+
+    def _name(self, names: Iterable[str], image_id: str) -> None:
+        self._database.executemany(
+            "INSERT INTO image_names VALUES (?,?) ON CONFLICT (name) DO UPDATE SET image = excluded.image",
+            ((name, image_id) for name in names),
+        )
+
+    def add(
+        self, reference: Reference, pulled: Pulled, layers: Sequence[Layer], *, storage: str | None = None
+    ) -> Image:
+        """Register an image whose blobs are in the content store already, and unpack it."""
+        from swapbox.images.progress import Silent
+
+        choice = self._engine.selector.choose("storage", name=storage)
+        self._unpack(layers, storage=choice.name, progress=Silent())
+        self._register(reference, pulled, storage=choice.name)
+        return self.find(pulled.config_digest)
+
+    def ensure_unpacked(self, image: Image, *, storage: str) -> None:
+        """Unpack an image for a storage driver that does not have it yet, from the blobs in the content store."""
+        driver = self._engine.selector.open("storage", name=storage)
+        with contextlib.suppress(NotFound):
+            driver.stat(image.top_chain)
+            return
+        from swapbox.images.progress import Silent
+
+        self._unpack(self._layers(image), storage=storage, progress=Silent())
+
+    def _layers(self, image: Image) -> list[Layer]:
+        from swapbox.images.layers import Layer
+        from swapbox.images.manifests import parse_manifest
+
+        content = self._engine.content
+        manifest = parse_manifest(content.read(image.manifest))
+        return [
+            Layer(descriptor, diff_id, partial(open, content.path(descriptor.digest), "rb"))
+            for descriptor, diff_id in zip(manifest.layers, image.diff_ids, strict=True)
+        ]
+
+    # -- naming and removing ------------------------------------------------------------------------------------
+
+    def tag(self, source: str, target: str) -> None:
+        """Give an image one more name.
+
+        :raises InvalidInput: the target has a digest.
+        """
+        image = self.find(source)
+        reference = Reference.parse(target)
+        if reference.digest:
+            raise InvalidInput("refusing to create a tag with a digest reference")
+        self._name([str(reference.with_default_tag())], image.id)
+        self._engine.emit("image", "tag", image.id, {"name": reference.with_default_tag().familiar})
+
+    def remove(self, text: str, *, force: bool = False) -> Removed:
+        """Take a name from an image; with its last name the image goes, and what nothing needs any more.
+
+        :raises Conflict: a container uses it, or an id was given and several repositories name it.
+        """
+        image = self.find(text)
+        by_id = self._by_reference_or_none(text) is None
+        tags = [name for name in image.names if "@" not in name]
+        going = list(image.names) if by_id or len(tags) <= 1 else [self._canonical(text)]
+        if by_id:
+            self._refuse_ambiguous(image, tags, force=force)
+        last = set(going) >= set(tags)
+        if last:
+            self._refuse_used(image, text, by_id=by_id, force=force)
+        untagged = [Reference.parse(name).familiar for name in _tags_first(going)]
+        self._database.executemany("DELETE FROM image_names WHERE name = ?", ((name,) for name in going))
+        deleted: tuple[str, ...] = ()
+        if last and not self._engine.records.of_image(image.id):
+            deleted = self._delete(image)
+        self._engine.emit("image", "delete" if deleted else "untag", image.id, {"name": text})
+        return Removed(tuple(untagged), deleted)
+
+    def _by_reference_or_none(self, text: str) -> sqlite3.Row | None:
+        with contextlib.suppress(InvalidInput):
+            return self._by_reference(text)
+        return None
+
+    @staticmethod
+    def _canonical(text: str) -> str:
+        reference = Reference.parse(text).with_default_tag()
+        return str(reference._replace(tag=None) if reference.digest else reference)
+
+    @staticmethod
+    def _refuse_ambiguous(image: Image, tags: Sequence[str], *, force: bool) -> None:
+        repositories = {Reference.parse(name).name for name in tags}
+        if len(repositories) > 1 and not force:
+            raise Conflict(
+                f"conflict: unable to delete {image.id[7:19]} (must be forced) - image is referenced in multiple "
+                "repositories"
+            )
+
+    def _refuse_used(self, image: Image, text: str, *, by_id: bool, force: bool) -> None:
+        for container in self._engine.records.of_image(image.id):
+            running = self._engine.containers.refresh(container).state.status == "running"
+            what = image.id[7:19] if by_id else text
+            kind = "remove repository reference" if not by_id else "delete"
+            if running and by_id:
+                raise Conflict(
+                    f"conflict: unable to delete {what} (cannot be forced) - image is being used by running "
+                    f"container {container.short_id}"
+                )
+            if not force:
+                shown = f'"{what}"' if not by_id else what
+                state = "container" if not by_id else "stopped container"
+                raise Conflict(
+                    f"conflict: unable to {kind} {shown} (must be forced) - "
+                    + (
+                        f"container {container.short_id} is using its referenced image {image.id[7:19]}"
+                        if not by_id
+                        else f"image is being used by {state} {container.short_id}"
+                    )
+                )
+
+    def _delete(self, image: Image) -> tuple[str, ...]:
+        """Remove an image without names: its rows, then the blobs and snapshots that nothing else needs."""
+        database = self._database
+        with database.transaction():
+            blobs = _only_of(database.rows(_UNSHARED_BLOBS, (image.id, image.id)))
+            chains = _only_of(database.rows(_UNSHARED_CHAINS, (image.id, image.id)))
+            for table in ("image_names", "image_blobs", "image_chains"):
+                database.execute(f"DELETE FROM {table} WHERE image = ?", (image.id,))
+            database.execute("DELETE FROM images WHERE id = ?", (image.id,))
+            # Inside the transaction: a pull takes its lease in one too, before it looks for the blob.
+            for digest in blobs:
+                self._engine.content.remove(digest)
+        self._remove_snapshots(image, chains)
+        return (image.id, *(chain for chain in reversed(_ordered(image, chains))))
+
+    def _remove_snapshots(self, image: Image, chains: set[str]) -> None:
+        """Remove unpacked layers from every storage driver that has them, the topmost first."""
+        for driver in self._storage_drivers():
+            for chain in reversed(_ordered(image, chains)):
+                # Another process may be building on it at this moment; then it is not ours to remove.
+                with contextlib.suppress(NotFound, Conflict):
+                    driver.remove(chain)
+
+    def _storage_drivers(self) -> Iterable[StorageDriver]:
+        directory = self._engine.paths.root / "storage"
+        for name in sorted(os.listdir(directory)) if directory.is_dir() else ():
+            with contextlib.suppress(NotFound):
+                yield self._engine.selector.open("storage", made_with=name)
+
+
+_UNSHARED_BLOBS = """
+    SELECT digest AS item FROM image_blobs AS mine WHERE image = ?
+    AND NOT EXISTS (SELECT 1 FROM image_blobs AS other WHERE other.digest = mine.digest AND other.image != ?)
+    AND NOT EXISTS (SELECT 1 FROM leases WHERE resource = mine.digest)
+"""
+_UNSHARED_CHAINS = """
+    SELECT chain AS item FROM image_chains AS mine WHERE image = ?
+    AND NOT EXISTS (SELECT 1 FROM image_chains AS other WHERE other.chain = mine.chain AND other.image != ?)
+    AND NOT EXISTS (SELECT 1 FROM leases WHERE resource = mine.chain)
+"""
+
+
+def _only_of(rows: Iterable[sqlite3.Row]) -> set[str]:
+    return {row["item"] for row in rows}
+
+
+def _ordered(image: Image, chains: set[str]) -> list[str]:
+    from swapbox.images.unpack import chain_ids
+
+    return [chain for chain in chain_ids(image.diff_ids) if chain in chains]
+
+
+def _tags_first(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: ("@" in name, name))
+
+
+def _image(row: sqlite3.Row, names: Sequence[str]) -> Image:
+    return Image(
+        id=row["id"],
+        manifest=row["manifest"],
+        target=row["target"],
+        top_chain=row["top_chain"],
+        config=json.loads(row["config"]),
+        size=row["size"],
+        pulled=row["pulled"],
+        names=tuple(names),
+    )
+
+
+def _with_tag(text: str) -> str:
+    with contextlib.suppress(InvalidInput):
+        return Reference.parse(text).with_default_tag().familiar
+    return text
+
+
+class _Lease:
+    """Keeps what one pull relies on, blobs and unpacked layers, from being removed meanwhile.
+
+    A lease belongs to a process; those of processes that are gone are dropped when the next one is taken.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._database = engine.database
+        process = Process.of(os.getpid())
+        self._owner = f"{process.pid}.{process.start}.{time.monotonic_ns()}"
+        self.content = _LeasedContent(engine.paths.content, self.take)
+
+    def take(self, resource: str) -> None:
+        """Note that this pull needs a blob or chain; from now on nobody removes it."""
+        self._database.execute("INSERT OR IGNORE INTO leases VALUES (?,?)", (self._owner, resource))
+
+    def __enter__(self) -> _Lease:
+        for row in self._database.rows("SELECT DISTINCT owner FROM leases"):
+            pid, start, _ = row["owner"].split(".")
+            if not Process(int(pid), int(start)).alive():
+                self._drop(row["owner"])
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._drop(self._owner)
+
+    def _drop(self, owner: str) -> None:
+        self._database.execute("DELETE FROM leases WHERE owner = ?", (owner,))
+
+
+class _LeasedContent(ContentStore):
+    """A content store that takes a lease on every blob it is asked about, before it answers."""
+
+    def __init__(self, root: Path, take: Callable[[str], None]) -> None:
+        super().__init__(root)
+        self._take = take
+
+    def has(self, digest: str) -> bool:
+        self._take(digest)
+        return super().has(digest)
+
+    def put(self, data: bytes) -> str:
+        self._take(digest_of(data))
+        return super().put(data)

@@ -1,0 +1,1 @@
+"""What swapbox remembers: metadata in one SQLite file, blobs on disk."""

@@ -1,0 +1,135 @@
+"""A swapbox of its own for a test or benchmark: the installed command over fresh roots, and a check for leaks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from swapbox.testing.process import (
+    Engine,
+    cgroups,
+    mounts_naming,
+    named_netns,
+    processes_naming,
+    wait_until,
+)
+from swapbox.testing.servers import plain_environment
+
+CGROUP_PARENT = "swapbox"
+
+
+def console_script() -> Path:
+    """Return the installed command that belongs to this interpreter."""
+    return Path(sys.executable).parent / "swapbox"
+
+
+def scratch_directory() -> Path:
+    """Return where roots are made: ``SWAPBOX_TEST_ROOT``, else tmpfs where there is one, else the disk."""
+    shm = Path("/dev/shm")
+    return Path(os.environ.get("SWAPBOX_TEST_ROOT") or (shm if shm.is_dir() else tempfile.gettempdir()))
+
+
+class Sandbox(Engine):
+    """The ``swapbox`` command with ``--root`` and ``--run-root`` below ``directory``.
+
+    :param directory: its last part must be unguessable: whatever names it is taken for this sandbox's.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.root, self.run_root = directory / "root", directory / "run"
+        super().__init__(
+            console_script(),
+            *("--root", self.root, "--run-root", self.run_root),
+            environment=plain_environment(directory),
+        )
+        self._before = cgroups(CGROUP_PARENT), named_netns()
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """Return what ``inspect`` says of one container or image."""
+        document: list[dict[str, Any]] = json.loads(self.ok("inspect", name))
+        return document[0]
+
+    def state(self, name: str) -> dict[str, Any]:
+        """Return a container's ``State``."""
+        state: dict[str, Any] = self.inspect(name)["State"]
+        return state
+
+    def wait_exited(self, name: str) -> int:
+        """Wait until a container has ended and return its exit code."""
+        state = wait_until(lambda: (s := self.state(name))["Status"] == "exited" and s, f"{name} has ended")
+        assert state
+        code: int = state["ExitCode"]
+        return code
+
+    def wait_log(self, name: str, text: str) -> str:
+        """Wait until a container's log has ``text``, and return the log."""
+
+        def log_with_text() -> str:
+            log = self.ok("logs", name)
+            return log if text in log else ""
+
+        return wait_until(log_with_text, f"{text!r} in the log of {name}")
+
+    def remove_containers(self) -> None:
+        """Remove every container, running or not."""
+        if names := self.ok("ps", "-a", "-q", "--no-trunc").split():
+            self.ok("rm", "-f", *names)
+
+    def leaks(self) -> list[str]:
+        """Return what of this sandbox is alive on the host: processes, mounts, cgroups, network namespaces.
+
+        With every container removed there must be nothing. Empty cgroups bear no owner's name, so one that another
+        swapbox on this host leaks meanwhile is found too.
+        """
+        token = self.directory.name
+        found = [f"process {process.pid}: {process.command}" for process in processes_naming(token)]
+        found += [f"mount {line}" for line in mounts_naming(token)]
+        new = cgroups(CGROUP_PARENT) - self._before[0]
+        found += [f"cgroup {path}" for path in new if _is_empty(path)]
+        found += [f"network namespace {name}" for name in named_netns() - self._before[1]]
+        return found
+
+    def assert_no_leaks(self) -> None:
+        """Wait for the last teardown, then expect the host to be as before."""
+        try:
+            wait_until(lambda: not self.leaks(), "the host is clean", timeout=5)
+        except AssertionError:
+            leaks = self.leaks()
+            self._sweep()
+            assert leaks == [], "left behind"
+
+    def _sweep(self) -> None:
+        # So that one test's leak does not fail all that follow.
+        for process in processes_naming(self.directory.name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def sandbox() -> Iterator[Sandbox]:
+    """Make a sandbox, and at the end remove its containers, expect no leak, and remove its files."""
+    directory = Path(tempfile.mkdtemp(prefix="sbx-", dir=scratch_directory()))
+    made = Sandbox(directory)
+    try:
+        yield made
+        made.remove_containers()
+        made.assert_no_leaks()
+    finally:
+        made._sweep()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _is_empty(cgroup: Path) -> bool:
+    try:
+        return not (cgroup / "cgroup.procs").read_bytes()
+    except OSError:
+        return False

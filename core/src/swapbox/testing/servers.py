@@ -1,0 +1,124 @@
+"""Real servers on loopback for tests and benchmarks: Debian's ``docker-registry`` and ``dockerd``."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from swapbox.errors import Unsupported
+from swapbox.testing.process import Engine, free_port, wait_until
+
+_REGISTRY_CONFIG = """\
+version: 0.1
+log: {{level: warn}}
+storage: {{filesystem: {{rootdirectory: {root}}}, delete: {{enabled: true}}}}
+http: {{addr: "{address}"}}
+"""
+
+
+def plain_environment(home: Path) -> dict[str, str]:
+    """Return an environment that has nothing of the user's settings, with ``home`` as home."""
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {"PATH": path, "HOME": str(home), "LC_ALL": "C.UTF-8"}
+
+
+def require(program: str, package: str) -> str:
+    """Return the path of a program.
+
+    :raises Unsupported: it is not installed; the hint names the Debian package.
+    """
+    found = shutil.which(program, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    if found is None:
+        raise Unsupported(f"no {program} here", hint=f"install the package {package}")
+    return found
+
+
+@contextlib.contextmanager
+def docker_registry(directory: Path) -> Iterator[str]:
+    """Run Debian's registry on a free loopback port, with its data below ``directory``; give ``host:port``.
+
+    :raises Unsupported: it is not installed.
+    """
+    program = require("docker-registry", "docker-registry")
+    address = f"127.0.0.1:{free_port()}"
+    config = directory / "registry.yml"
+    config.write_text(_REGISTRY_CONFIG.format(root=directory / "registry", address=address))
+    with _running([program, "serve", config], directory, lambda: _answers(address)):
+        yield address
+
+
+@contextlib.contextmanager
+def dockerd(directory: Path) -> Iterator[Engine]:
+    """Run a Docker daemon of its own below ``directory``, without networks; give its command.
+
+    :raises Unsupported: docker is not installed, or the daemon does not start here.
+    """
+    program, client = require("dockerd", "docker.io"), require("docker", "docker.io")
+    socket = f"unix://{directory}/docker.sock"
+    environment = plain_environment(directory)
+    arguments: list[str | Path] = [
+        program,
+        "--data-root",
+        directory / "data",
+        "--exec-root",
+        directory / "exec",
+        "-H",
+        socket,
+    ]
+    arguments += [
+        "--pidfile",
+        directory / "docker.pid",
+        "--userland-proxy=false",
+        "--iptables=false",
+        "--bridge=none",
+    ]
+    engine = Engine(client, "-H", socket, environment=environment)
+    with _running(arguments, directory, lambda: engine("version").code == 0):
+        try:
+            yield engine
+        finally:
+            if containers := engine.ok("ps", "-aq").split():
+                engine("rm", "-f", *containers)
+
+
+def _answers(address: str) -> bool:
+    import http.client
+
+    connection = http.client.HTTPConnection(address, timeout=5)
+    try:
+        connection.request("GET", "/v2/")
+        return connection.getresponse().status == http.client.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def _running(arguments: list[str | Path], directory: Path, ready: Callable[[], bool]) -> Iterator[None]:
+    log = directory / f"{Path(arguments[0]).name}.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            arguments, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=plain_environment(directory)
+        )
+    try:
+        wait_until(lambda: process.poll() is not None or ready(), f"{log.stem} is ready", timeout=30)
+        if process.poll() is not None:
+            last = log.read_text(errors="replace").strip().rpartition("\n")[2]
+            raise Unsupported(f"{log.stem} does not run here: {last}")
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        _detach_mounts(directory)
+
+
+def _detach_mounts(directory: Path) -> None:
+    # dockerd leaves the mount of its own network namespaces folder, which would keep the directory busy.
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        target = line.split()[4]
+        if Path(target).is_relative_to(directory) and Path(target) != directory:
+            subprocess.run(["umount", "-l", target], check=False, stderr=subprocess.DEVNULL)

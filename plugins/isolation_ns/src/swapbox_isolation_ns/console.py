@@ -1,0 +1,52 @@
+"""The container's terminal: a pty of the container's own devpts instance."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import termios
+
+from swapbox.errors import InvalidInput
+from swapbox.linux import syscalls
+from swapbox_isolation_ns.failures import doing
+
+# asm-generic/ioctls.h: which pts is it, unlock it, open the other end without a path.
+_TIOCGPTN = 0x80045430
+_TIOCSPTLCK = 0x40045431
+_TIOCGPTPEER = 0x5441
+_PTMX = os.makedev(5, 2)
+
+
+def open_pty(root: int, size: tuple[int, int] | None) -> tuple[int, int]:
+    """Return master and slave of a new pty of the devpts mounted below the directory ``root``.
+
+    :raises InvalidInput: the container has no devpts.
+    """
+    with doing("open /dev/pts/ptmx in the container", hint="a terminal needs a devpts mount on /dev/pts"):
+        master = syscalls.openat2(root, "dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY)
+        if os.fstat(master).st_rdev != _PTMX:
+            raise InvalidInput("/dev/pts/ptmx in the container is not a pty multiplexer")
+        fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+        slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        if size is not None:
+            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    return master, slave
+
+
+def pty_number(master: int) -> int:
+    """Return N of ``/dev/pts/N``."""
+    (number,) = struct.unpack("I", fcntl.ioctl(master, _TIOCGPTN, struct.pack("I", 0)))
+    return int(number)
+
+
+def send_master(connection: int, master: int) -> None:
+    """Send the master over a connected unix socket, with the message that runc sends too."""
+    import socket
+
+    with doing("send the terminal over the console socket"):
+        peer = socket.socket(fileno=os.dup(connection))
+        try:
+            socket.send_fds(peer, [b"/dev/ptmx"], [master])
+        finally:
+            peer.close()

@@ -1,0 +1,132 @@
+"""What is remembered of a container: one directory below the run root, with ``state.json`` and the start gate.
+
+Whether it is created, running or stopped is not remembered but asked of the kernel: the process is alive or not,
+and the gate's FIFO has somebody waiting at it or not.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from swapbox.drivers.isolation import ContainerState, Status
+from swapbox.errors import AlreadyExists, Conflict, DataError, InvalidInput, NotFound
+from swapbox.linux.process import Process
+
+_GATE = "start"
+_FILE = "state.json"
+
+
+class Record(NamedTuple):
+    """The content of ``state.json``; ``created`` in nanoseconds since the epoch."""
+
+    process: Process
+    bundle: Path
+    created: int
+
+
+class StateDir:
+    """One container's directory.
+
+    :raises InvalidInput: the id cannot be the name of a directory.
+    """
+
+    def __init__(self, run_root: Path, id: str) -> None:
+        if not id or id in (".", "..") or "/" in id or "\0" in id:
+            raise InvalidInput(f"invalid container id {id!r}")
+        self.id = id
+        self.path = run_root / id
+        self.gate = self.path / _GATE
+
+    def create(self) -> None:
+        """Make the directory and the gate.
+
+        :raises AlreadyExists: the id is taken.
+        """
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(mode=0o700)
+        except FileExistsError:
+            raise AlreadyExists(f"container {self.id} already exists in {self.path.parent}") from None
+        os.mkfifo(self.gate, 0o600)
+
+    def write(self, pid: int, bundle: Path) -> None:
+        """Remember the container's init."""
+        process = Process.of(pid)
+        value = {"pid": pid, "start": process.start, "bundle": str(bundle), "created": time.time_ns()}
+        # Nothing is synced: the run root is gone after a reboot anyway. The rename keeps readers from half a file.
+        new = self.path / f".{_FILE}"
+        new.write_text(json.dumps(value))
+        new.rename(self.path / _FILE)
+
+    def read(self) -> Record | None:
+        """Return what is remembered; None while the container is being created.
+
+        :raises NotFound: there is no such container.
+        :raises DataError: the file was damaged.
+        """
+        try:
+            value = json.loads((self.path / _FILE).read_bytes())
+            return Record(Process(value["pid"], value["start"]), Path(value["bundle"]), value["created"])
+        except FileNotFoundError:
+            if self.path.is_dir():
+                return None
+            raise NotFound(f"no such container: {self.id}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{self.path / _FILE} is damaged: {error}") from None
+
+    def state(self) -> ContainerState:
+        """Return the OCI state."""
+        record = self.read()
+        if record is None:
+            return ContainerState(self.id, "creating", 0, Path())
+        if not record.process.alive():
+            return ContainerState(self.id, "stopped", 0, record.bundle)
+        status: Status = "created" if self._is_waiting() else "running"
+        return ContainerState(self.id, status, record.process.pid, record.bundle)
+
+    def _is_waiting(self) -> bool:
+        try:
+            os.close(self._open_gate())
+        except OSError as error:
+            if error.errno in (errno.ENXIO, errno.ENOENT):
+                return False
+            raise
+        return True
+
+    def _open_gate(self) -> int:
+        # Without O_NONBLOCK the open would wait for a reader; with it, no reader is ENXIO (fifo(7)).
+        return os.open(self.gate, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def open_gate(self) -> None:
+        """Let the init pass the gate.
+
+        :raises Conflict: nobody waits there.
+        """
+        conflict = Conflict(f"container {self.id} is not in the state created")
+        try:
+            fd = self._open_gate()
+        except OSError as error:
+            if error.errno in (errno.ENXIO, errno.ENOENT):
+                raise conflict from None
+            raise
+        try:
+            os.write(fd, b"s")
+            self.gate.unlink()  # Of two callers that come at once, the one who removes it has started the container.
+        except (BrokenPipeError, FileNotFoundError):
+            raise conflict from None
+        finally:
+            os.close(fd)
+
+    def remove(self) -> None:
+        """Forget the container; what is gone already is fine."""
+        for name in (_GATE, f".{_FILE}", _FILE):
+            with suppress(FileNotFoundError):
+                (self.path / name).unlink()
+        with suppress(FileNotFoundError):
+            self.path.rmdir()

@@ -1,0 +1,213 @@
+"""The driver ``hub``: the pulling half of the OCI distribution-spec 1.1, which Docker Hub speaks too."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+
+import requests
+
+from swapbox.descriptors import (
+    INDEXES,
+    MANIFEST_LIMIT,
+    MANIFESTS,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    check_digest,
+    digest_of,
+)
+from swapbox.errors import DataError, InvalidInput, NotFound
+from swapbox.references import Reference
+from swapbox_registry_hub import refusals
+from swapbox_registry_hub.blobs import HttpBlob
+from swapbox_registry_hub.credentials import Keyring
+from swapbox_registry_hub.login import Login
+from swapbox_registry_hub.transport import Transport
+from swapbox_registry_hub.wire import error_body, read_all
+
+_ACCEPT = {"Accept": ", ".join(sorted(INDEXES | MANIFESTS))}
+_VAGUE = {"", "application/json", "application/octet-stream", "text/plain"}
+_NEXT = re.compile(r'<([^>]*)>[^,]*;\s*rel="?next"?', re.IGNORECASE)
+_PAGE = 1000
+_PAGES = 10_000
+
+
+class Driver:
+    """Keeps :class:`swapbox.drivers.registry.RegistryDriver`; safe to use from several threads.
+
+    :param timeout: seconds to wait for an answer and for each part of it.
+    :param insecure: hosts spoken to over plain HTTP, besides this machine's.
+    :param keyring: finds log-ins.
+    :param sleep: waits so many seconds between attempts.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout: float = 60.0,
+        insecure: frozenset[str] = frozenset(),
+        keyring: Keyring,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._timeout = timeout
+        self._etags: dict[str, str] = {}
+        self._transport = Transport(Login(keyring), timeout=timeout, insecure=insecure, sleep=sleep)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, str], *, warn: Callable[[str], None]) -> Driver:
+        """Make a driver from the settings a user gave.
+
+        :raises InvalidInput: a value is wrong.
+        """
+        text = options.get("timeout", "60")
+        try:
+            timeout = float(text)
+        except ValueError:
+            timeout = 0.0
+        if not 0 < timeout < 86400:
+            raise InvalidInput(f"invalid timeout {text!r} of the registry driver hub", hint="give it in seconds")
+        insecure = frozenset(filter(None, map(str.strip, options.get("insecure", "").split(","))))
+        return cls(timeout=timeout, insecure=insecure, keyring=Keyring(warn=warn))
+
+    def resolve(self, reference: Reference) -> Descriptor:
+        """Return the descriptor of what the reference names; by ``HEAD``, which Docker Hub does not count."""
+        name = reference.digest or reference.tag or "latest"
+        response = self._get_manifest("HEAD", reference, name)
+        media_type = _media_type(response)
+        length = response.headers.get("Content-Length", "")
+        digest = response.headers.get("Docker-Content-Digest", "")
+        response.close()
+        if response.ok and digest and length.isdecimal() and media_type not in _VAGUE:
+            return _agreed(reference, Descriptor(media_type, check_digest(digest), int(length)))
+        return self._resolve_by_content(reference, name)
+
+    def manifest(self, reference: Reference, descriptor: Descriptor) -> bytes:
+        """Return the manifest or index, verified."""
+        response = self._found(
+            reference, self._get_manifest("GET", reference, descriptor.digest), descriptor.digest
+        )
+        data = read_all(response, MANIFEST_LIMIT)
+        actual = digest_of(data, descriptor.digest.partition(":")[0])
+        if actual != descriptor.digest:
+            raise DataError(f"manifest verification failed for digest {descriptor.digest}: got {actual}")
+        return data
+
+    def open_blob(self, reference: Reference, descriptor: Descriptor, *, offset: int = 0) -> HttpBlob:
+        """Start receiving a blob; from its first byte when the registry cannot start at ``offset``."""
+        url = self._transport.url(reference, f"blobs/{descriptor.digest}")
+        headers = self._range(descriptor, offset)
+        response = self._transport.request("GET", url, reference=reference, headers=headers)
+        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and headers:
+            response.close()
+            response = self._transport.request("GET", url, reference=reference, headers={})
+        if not response.ok:
+            said = refusals.detail(error_body(response)) or "blob unknown"
+            raise NotFound(f"blob {descriptor.digest} of {reference.familiar_name} not found: {said}")
+        etag = response.headers.get("ETag", "")
+        if etag.startswith('"'):  # a weak one (W/"...") does not promise the same bytes
+            self._etags[descriptor.digest] = etag
+        return HttpBlob(response, descriptor, timeout=self._timeout)
+
+    def tags(self, reference: Reference) -> Iterator[str]:
+        """Yield the repository's tags, page by page as the registry gives them."""
+        url = self._transport.url(reference, f"tags/list?n={_PAGE}")
+        for _ in range(_PAGES):
+            response = self._transport.request("GET", url, reference=reference, headers={})
+            if not response.ok:
+                said = refusals.detail(error_body(response)) or "name unknown"
+                raise NotFound(f"repository {reference.familiar_name} not found: {said}")
+            link = _NEXT.search(response.headers.get("Link", ""))
+            yield from _tags(read_all(response, MANIFEST_LIMIT), reference)
+            if link is None:
+                return
+            url = self._same_host(url, link[1])
+        raise DataError(f"tags of {reference.familiar_name} have more than {_PAGES} pages")
+
+    def close(self) -> None:
+        """Close connections; calling it twice is fine."""
+        self._transport.close()
+
+    def _range(self, descriptor: Descriptor, offset: int) -> dict[str, str]:
+        if offset == 0:
+            return {}
+        etag = self._etags.get(descriptor.digest)
+        return {"Range": f"bytes={offset}-"} | ({"If-Range": etag} if etag else {})
+
+    def _get_manifest(self, method: str, reference: Reference, name: str) -> requests.Response:
+        url = self._transport.url(reference, f"manifests/{name}")
+        return self._transport.request(method, url, reference=reference, headers=_ACCEPT)
+
+    def _found(self, reference: Reference, response: requests.Response, name: str) -> requests.Response:
+        """Return the answer, or raise what its body says."""
+        if response.ok:
+            return response
+        said = refusals.detail(error_body(response)) or "manifest unknown"
+        wanted = (
+            reference.familiar
+            if name in (reference.tag, reference.digest)
+            else f"{reference.familiar_name}@{name}"
+        )
+        raise NotFound(
+            f"manifest for {wanted} not found: {said}",
+            hint=f"which tags {reference.familiar_name} has is up to its owner",
+        )
+
+    def _resolve_by_content(self, reference: Reference, name: str) -> Descriptor:
+        """Resolve with a registry that has no HEAD, or whose answer to it says too little."""
+        response = self._found(reference, self._get_manifest("GET", reference, name), name)
+        claimed = response.headers.get("Docker-Content-Digest", "")
+        media_type = _media_type(response)
+        data = read_all(response, MANIFEST_LIMIT)
+        algorithm = (reference.digest or claimed or "sha256:").partition(":")[0]
+        digest = digest_of(data, algorithm if algorithm in ("sha256", "sha512") else "sha256")
+        if claimed and digest != claimed:
+            raise DataError(f"manifest verification failed for digest {refusals.clean(claimed)}: got {digest}")
+        if media_type in _VAGUE:
+            media_type = _stated_media_type(data) or media_type
+        return _agreed(reference, Descriptor(media_type, digest, len(data)))
+
+    def _same_host(self, url: str, link: str) -> str:
+        """Return the address of the next page, which must not lead the log-in elsewhere."""
+        there = urllib.parse.urljoin(url, link)
+        if urllib.parse.urlsplit(there)[:2] != urllib.parse.urlsplit(url)[:2]:
+            raise DataError(f"registry continues its tags at {refusals.clean(there)}")
+        return there
+
+
+def _agreed(reference: Reference, descriptor: Descriptor) -> Descriptor:
+    if reference.digest and descriptor.digest != reference.digest:
+        raise DataError(f"manifest verification failed for digest {reference.digest}: got {descriptor.digest}")
+    return descriptor
+
+
+def _media_type(response: requests.Response) -> str:
+    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def _stated_media_type(data: bytes) -> str:
+    """Return what a manifest says it is; guesses from its fields as image-spec allows it to say nothing."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(value, dict):
+        return ""
+    stated = value.get("mediaType")
+    if isinstance(stated, str):
+        return stated
+    return OCI_INDEX if "manifests" in value else OCI_MANIFEST
+
+
+def _tags(data: bytes, reference: Reference) -> list[str]:
+    try:
+        tags = json.loads(data)["tags"] or []
+    except (ValueError, RecursionError, LookupError, TypeError) as error:
+        raise DataError(f"registry sent no list of tags for {reference.familiar_name}") from error
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise DataError(f"registry sent no list of tags for {reference.familiar_name}")
+    return tags

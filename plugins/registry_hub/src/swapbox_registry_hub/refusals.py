@@ -1,0 +1,66 @@
+"""What a registry says when it does not do what it was asked (distribution-spec, "Error Codes")."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+
+from swapbox.errors import PermissionDenied, Unavailable
+from swapbox.references import Reference
+
+
+def detail(body: bytes) -> str:
+    """Return ``manifest unknown: the manifest is not known`` from an error body; empty when it has none."""
+    try:
+        errors = json.loads(body)["errors"]
+        first = errors[0]
+        code, message = str(first.get("code") or ""), str(first.get("message") or "")
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return ""
+    words = code.lower().replace("_", " ")
+    parts = [words, message] if message.lower() != words else [words]
+    return clean(": ".join(filter(None, parts)))
+
+
+def clean(text: str) -> str:
+    """Return remote text as something a terminal can be shown: one line, printable, not endless."""
+    return "".join(char if char.isprintable() else " " for char in text[:300]).strip()
+
+
+def denied(reference: Reference, body: bytes) -> PermissionDenied:
+    """Return the error for 401 and 403."""
+    said = detail(body) or "denied: requested access to the resource is denied"
+    return PermissionDenied(
+        f"pull access denied for {reference.familiar_name}, repository does not exist or may require "
+        f"'docker login': {said}",
+        hint=f"check the name; log-ins are shared with docker: docker login {reference.host}",
+    )
+
+
+def login_failed(host: str, body: bytes) -> PermissionDenied:
+    """Return the error for a user name and password that the registry does not take."""
+    said = detail(body) or "incorrect username or password"
+    return PermissionDenied(
+        f"login to {host} failed: unauthorized: {said}", hint=f"log in again: docker login {host}"
+    )
+
+
+def failing(host: str, status: int, body: bytes) -> Unavailable:
+    """Return the error for 429, 5xx and what else is not expected."""
+    said = detail(body)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return Unavailable(
+            f"registry {host}: {said or 'toomanyrequests: too many requests'}",
+            hint=f"wait a while, or log in for a higher limit: docker login {host}",
+        )
+    return Unavailable(
+        f"registry {host}: received unexpected HTTP status: {status} {_phrase(status)}{said and f' ({said})'}",
+        hint="the fault is the registry's: try again later",
+    )
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

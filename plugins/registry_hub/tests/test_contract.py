@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from swapbox.testing.registry import NetworkRegistryContract
+from swapbox_registry_hub.credentials import Keyring
+from swapbox_registry_hub.driver import Driver
+
+
+class TestContract(NetworkRegistryContract):
+    @pytest.fixture
+    def driver(self) -> Iterator[Driver]:
+        driver = Driver(timeout=0.3, keyring=Keyring(environ={}, warn=pytest.fail), sleep=lambda _seconds: None)
+        yield driver
+        driver.close()

@@ -1,0 +1,89 @@
+"""What the whole-system tests share: swapbox as installed, registries, and a real Docker to compare with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from swapbox.errors import Unsupported
+from swapbox.testing import images, publish, servers
+from swapbox.testing.process import Engine
+from swapbox.testing.registry_server import RegistryServer
+from swapbox.testing.sandbox import Sandbox, sandbox
+
+BUSYBOX = "busybox"
+"""The local name of the test image, in swapbox and Docker alike."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """``host:port`` of Debian's registry, or of our own where that is not installed."""
+    try:
+        with servers.docker_registry(tmp_path_factory.mktemp("registry")) as address:
+            yield address
+    except Unsupported:
+        with RegistryServer() as server:
+            yield server.host
+
+
+@pytest.fixture
+def fake_registry() -> Iterator[RegistryServer]:
+    """An empty registry that can be told to misbehave."""
+    with RegistryServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def busybox_image() -> images.Image:
+    """An image of busybox."""
+    try:
+        return images.busybox_image()
+    except Unsupported as error:
+        pytest.skip(f"{error}: {error.hint}")
+
+
+@pytest.fixture(scope="session")
+def busybox_ref(registry: str, busybox_image: images.Image) -> str:
+    """The reference of busybox in the registry."""
+    return publish.push(registry, BUSYBOX, "latest", busybox_image)
+
+
+@pytest.fixture(scope="session")
+def _stocked(busybox_ref: str) -> Iterator[Sandbox]:
+    with sandbox() as made:
+        made.ok("pull", busybox_ref)
+        made.ok("tag", busybox_ref, BUSYBOX)
+        yield made
+
+
+@pytest.fixture
+def swapbox(_stocked: Sandbox) -> Iterator[Sandbox]:
+    """Swapbox with the image ``busybox``; afterwards its containers are removed and nothing may be left of them."""
+    yield _stocked
+    _stocked.remove_containers()
+    _stocked.assert_no_leaks()
+
+
+@pytest.fixture
+def empty_swapbox() -> Iterator[Sandbox]:
+    """Swapbox that has nothing yet, for tests that change images or break things."""
+    with sandbox() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def docker(tmp_path_factory: pytest.TempPathFactory, busybox_ref: str) -> Iterator[Engine]:
+    """A real Docker with the image ``busybox``."""
+    try:
+        with servers.dockerd(tmp_path_factory.mktemp("docker")) as engine:
+            engine.ok("pull", busybox_ref)
+            engine.ok("tag", busybox_ref, BUSYBOX)
+            yield engine
+    except Unsupported as error:
+        pytest.skip(f"no Docker to compare with: {error}")
