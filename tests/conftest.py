@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
 from swapbox.errors import Unsupported
 from swapbox.testing import images, publish, servers
 from swapbox.testing.process import Engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,14 +52,18 @@ def test_a_number_is_never_used_again(ledger: Ledger) -> None:
 
 
 def test_an_error_undoes_the_whole_transaction(ledger: Ledger) -> None:
-    with pytest.raises(AlreadyExists), ledger.transaction():
-        ledger.add("one", "active", None)
-        ledger.add("one", "active", None)
+    def add_two(fails: Exception | None) -> None:
+        with ledger.transaction():
+            ledger.add("one", "active", None)
+            if fails:
+                raise fails
+            ledger.add("one", "active", None)
+
+    with pytest.raises(AlreadyExists):
+        add_two(None)
+    with pytest.raises(OSError, match="disk"):
+        add_two(OSError("disk"))
     assert list(ledger.walk()) == []
-    with pytest.raises(OSError, match="disk"), ledger.transaction():
-        ledger.add("one", "active", None)
-        raise OSError("disk")
-    ledger.add("one", "active", None)
 
 
 def test_a_parent_given_at_commit_may_not_contradict(ledger: Ledger) -> None:
@@ -83,7 +88,7 @@ def test_several_processes_make_one_file_and_lose_nothing(tmp_path: Path) -> Non
         ledger = Ledger(tmp_path / "ledger.sqlite")
         return [ledger.add(f"{worker}-{number}", "active", None) for number in range(20)]
 
-    workers = [Forked(lambda worker=worker: add(worker)) for worker in range(4)]
+    workers = [Forked(partial(add, worker)) for worker in range(4)]
     numbers = sorted(number for worker in workers for number in worker.result())
     assert numbers == list(range(1, 81))
     assert Ledger(tmp_path / "ledger.sqlite").numbers() == set(numbers)
@@ -91,7 +96,12 @@ def test_several_processes_make_one_file_and_lose_nothing(tmp_path: Path) -> Non
 
 def test_a_forked_child_uses_a_connection_of_its_own(ledger: Ledger) -> None:
     ledger.add("parent", "active", None)
-    Forked(lambda: [ledger.add("child", "active", None), ledger.close()]).result()
+
+    def add() -> None:
+        ledger.add("child", "active", None)
+        ledger.close()
+
+    Forked(add).result()
     ledger.add("after", "active", None)
     assert {info.key for info in ledger.walk()} == {"parent", "child", "after"}
 

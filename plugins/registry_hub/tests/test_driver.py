@@ -6,6 +6,8 @@ import base64
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -274,6 +276,26 @@ def test_closing_from_another_thread_ends_a_read_that_waits(
     with pytest.raises(Unavailable):
         read_on()
     closer.join()
+
+
+def test_an_interrupt_ends_a_pull_that_hangs(server: RegistryServer, tmp_path: Path) -> None:
+    server.faults.stall = 100_000
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from swapbox.images.pull import pull\nfrom swapbox.references import Reference\n"
+        "from swapbox.store.content import ContentStore\nfrom swapbox_registry_hub.driver import Driver\n"
+        "class Told:\n    def message(self, text): pass\n"
+        "    def layer(self, digest, status, current=0, total=0): print(current, flush=True)\n"
+        "driver = Driver.from_options({}, warn=print)\n"
+        "pull(Reference.parse(sys.argv[1]), registry=driver, content=ContentStore(Path(sys.argv[2])), progress=Told())"
+    )
+    command = [sys.executable, "-c", code, str(server.reference("demo/app")), str(tmp_path / "content")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "0\n"
+        process.send_signal(signal.SIGINT)
+        assert "KeyboardInterrupt" in process.stderr.read()
 
 
 def test_a_connection_that_the_server_closed_is_made_again(

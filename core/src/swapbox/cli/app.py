@@ -150,7 +150,7 @@ def print_error(error: SwapboxError, *, prefix: str = "Error: ") -> None:
 
 
 def for_each(names: Sequence[str], action: Callable[[str], object], *, echo: bool = True) -> int:
-    """Do something for every name: echo each that went well as typed, go on past failures; return the exit code."""
+    """Do something for every name: echo it when that went well, go on past failures; return the exit code."""
     code = 0
     for name in names:
         try:

@@ -59,7 +59,7 @@ class Stream:
 
     def run(self) -> int | None:
         """Carry until the container has ended; return its exit code, None when the monitor died."""
-        self._sock.setblocking(False)
+        self._sock.setblocking(False)  # noqa: FBT003
         while True:
             for fd, events in self._poll():
                 if fd == self._sock.fileno():

@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -214,19 +214,32 @@ def _receive_terminal(console: _socket.socket) -> int:
 def _make_cgroup(engine: Engine, container: Container, spec: Spec, *, undo: ExitStack) -> CgroupHandle:
     """Make the cgroup; a limit the host cannot set is an error when the user asked for it."""
     controller = engine.selector.open("cgroup", made_with=container.config.cgroup)
-    resources = {**spec["linux"].get("resources", {})}
+    resources = {name: dict(part) if isinstance(part, dict) else part for name, part in _resources(spec)}
     for key, reason in controller.missing(resources).items():
-        section = key.partition(".")[0]
-        if section != "devices":
+        if not _is_default(container, key):
             raise Unsupported(
                 f"cannot set {key}: {reason}", hint="leave the limit out, or choose another --cgroup"
             )
-        resources.pop(section, None)
+        section, _, item = key.partition(".")
+        if item and isinstance(resources.get(section), dict):
+            resources[section].pop(item, None)
+        else:
+            resources.pop(section, None)
     with engine.timings("cgroup"):
         cgroup = controller.create(cgroup_path(container.id), resources)
     undo.callback(cgroup.delete)
     undo.callback(cgroup.close)
     return cgroup
+
+
+def _resources(spec: Spec) -> Iterable[tuple[str, Any]]:
+    resources: Mapping[str, Any] = spec["linux"].get("resources") or {}
+    return resources.items()
+
+
+def _is_default(container: Container, key: str) -> bool:
+    """Say whether a limit is Docker's default and not the user's wish: device rules, and swap as much as memory."""
+    return key.partition(".")[0] == "devices" or (key == "memory.swap" and not container.config.memory_swap)
 
 
 def _connect(engine: Engine, container: Container, init: int, *, undo: ExitStack) -> None:

@@ -101,6 +101,10 @@ def check_options(options: RunOptions) -> None:
         raise InvalidInput("privileged mode is incompatible with user namespaces")
     if options.logging == "none" and options.log_opts:
         raise InvalidInput("invalid logging opts for driver none")
+    targets = [*(mount.target for mount in options.mounts), *options.tmpfs]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise InvalidInput(f"Duplicate mount point: {target}")
     check_limits(options)
 
 

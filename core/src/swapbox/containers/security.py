@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from swapbox.containers.config import ContainerConfig
 from swapbox.containers.defaults import CAPABILITIES
@@ -26,21 +26,18 @@ _BOOLEANS = {
 }
 
 
-def parse_capabilities(values: Iterable[str], *, flag: str) -> tuple[str, ...]:
-    """Read ``--cap-add`` or ``--cap-drop``: any case, ``CAP_`` optional, or ``ALL``.
-
-    :param flag: ``CapAdd`` or ``CapDrop``, Docker's name of the list for the error.
-    """
-    return tuple(_capability(value, flag) for value in values)
+def parse_capabilities(values: Iterable[str], *, flag: Literal["--cap-add", "--cap-drop"]) -> tuple[str, ...]:
+    """Read the capabilities given with ``flag``: in any case, ``CAP_`` optional, or ``ALL``."""
+    return tuple(_capability(value, "CapAdd" if flag == "--cap-add" else "CapDrop") for value in values)
 
 
-def _capability(text: str, flag: str) -> str:
+def _capability(text: str, what: str) -> str:
     name = text.strip().upper()
     if name == "ALL":
         return name
     name = name if name.startswith("CAP_") else f"CAP_{name}"
     if name not in KNOWN_CAPABILITIES:
-        raise InvalidInput(f'invalid {flag}: unknown capability: "{name}"')
+        raise InvalidInput(f'invalid {what}: unknown capability: "{name}"')
     return name
 
 

@@ -118,19 +118,22 @@ def _read(rootfs: Path, path: str) -> str:
     """Return a file of the root file system; "" when it is not there, or not a regular file."""
     root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY)
     try:
-        # O_NONBLOCK: an image may have a FIFO here.
-        file = syscalls.openat2(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        place = syscalls.openat2(root, path, os.O_PATH)
     except OSError:
         return ""
     finally:
         os.close(root)
-    with open(file, "rb") as stream:
-        status = os.fstat(file)
+    try:
+        status = os.fstat(place)
+        # Looked at before it is opened: an image may have a FIFO here, or a device.
         if not stat.S_ISREG(status.st_mode):
             return ""
         if status.st_size > _MAXIMUM_SIZE:
             raise DataError(f"/{path} of the image has {status.st_size} bytes, more than {_MAXIMUM_SIZE}")
-        return stream.read(_MAXIMUM_SIZE).decode(errors="surrogateescape")
+        with open(f"/proc/self/fd/{place}", "rb") as file:
+            return file.read(_MAXIMUM_SIZE).decode(errors="surrogateescape")
+    finally:
+        os.close(place)
 
 
 def private_mappings(etc: Path = Path("/etc")) -> tuple[tuple[IdMapping, ...], tuple[IdMapping, ...]]:

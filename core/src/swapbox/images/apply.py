@@ -47,10 +47,11 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PARENT_NAMES = frozenset({b"", b".", b".."})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _HOST = frozenset({errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_DEFAULT_LIMITS = Limits()
 
 
 def apply_layer(
-    source: ByteSource, target: LayerTarget, *, limits: Limits = DEFAULT_LIMITS, unprivileged: bool = False
+    source: ByteSource, target: LayerTarget, *, limits: Limits = _DEFAULT_LIMITS, unprivileged: bool = False
 ) -> int:
     """Write a layer and return the bytes of its uncompressed archive, which is read to its end.
 
@@ -105,8 +106,8 @@ class _Layer:
         name = entry.name
         if len(name) > self._limits.max_path:
             raise DataError(
-                f"path {_show(name[:80])}... has {len(name)} bytes",
-                hint=f"paths may have {self._limits.max_path}: if you trust where it comes from, raise limits.max-path",
+                f"path {_show(name[:80])}... has {len(name)} bytes, more than {self._limits.max_path}",
+                hint="if you trust where it comes from, raise limits.max-path",
             )
         head, _, base = name.rpartition(b"/")
         if base in _PARENT_NAMES:
@@ -168,7 +169,7 @@ class _Layer:
         if entry.size > max(RATIO_FREE, stored * self._limits.max_ratio):
             raise DataError(
                 f"sparse file {_show(entry.name)} has {stored} bytes of data and is {entry.size} bytes long",
-                hint="if you trust where it comes from, raise max_ratio",
+                hint="if you trust where it comes from, raise limits.max-ratio",
             )
         for offset, length in segments:
             os.lseek(fd, offset, os.SEEK_SET)

@@ -46,13 +46,15 @@ class Decompressed:
         self.uncompressed_bytes = 0
         self._source = source
         self._max_ratio = max_ratio
-        self._pieces = self._open(media_type)
+        self._pieces = self._decode(media_type)
         self._rest = b""
 
     def read(self, size: int = CHUNK, /) -> bytes:
         """Return up to ``size`` bytes, none at the end.
 
-        :raises DataError: the data is corrupt, truncated, or grows more than the ratio allows.
+        :raises DataError: the data is corrupt or truncated, grows more than the ratio allows, or is compressed in
+            another way than was claimed.
+        :raises Unsupported: it is encrypted.
         """
         if not self._rest:
             self._rest = next(self._pieces, b"")
@@ -65,7 +67,7 @@ class Decompressed:
         self._rest = b""
         return piece
 
-    def _open(self, media_type: str) -> Iterator[bytes]:
+    def _decode(self, media_type: str) -> Iterator[bytes]:
         if media_type.endswith("+encrypted"):
             raise Unsupported(f"layer of type {media_type} is encrypted")
         head = b""
@@ -75,7 +77,7 @@ class Decompressed:
         claimed = media_type.rpartition("+")[2]
         if claimed in ("gzip", "zstd") and name not in (claimed, "tar"):
             raise DataError(f"data of type {media_type} is compressed with {name}")
-        return decoder(_Pushed(head, self._feed).read)
+        yield from decoder(_Pushed(head, self._feed).read)
 
     def _feed(self) -> bytes:
         data = self._source.read(CHUNK)
@@ -93,12 +95,10 @@ class Decompressed:
 
 
 def decompress(source: ByteSource, media_type: str = "", *, max_ratio: int | None = None) -> Decompressed:
-    """Return a reader of the uncompressed bytes; the source stays the caller's to close.
+    """Return a reader of the uncompressed bytes; nothing is read yet, and the source stays the caller's to close.
 
     :param media_type: what the data claims to be; empty when nothing is claimed.
     :param max_ratio: how many bytes one compressed byte may become, on average, once more than 1 GiB came out.
-    :raises DataError: one compression is claimed and another found.
-    :raises Unsupported: it is encrypted.
     """
     return Decompressed(source, media_type, max_ratio)
 
@@ -137,7 +137,7 @@ def _gunzip(feed: _Feed) -> Iterator[bytes]:
         from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor, IsalError
     except ImportError:
         return _pump(feed, _Gunzip, "gzip", zlib.error, magic=_GZIP_MAGIC)
-    # Not isal_zlib: it takes and gives the interpreter lock for every 16 KiB, and waits for other threads each time.
+    # Not isal_zlib: it gives the interpreter lock away every 16 KiB, and waits to get it back each time.
     return _pump(feed, lambda: IgzipDecompressor(flag=DECOMP_GZIP), "gzip", IsalError, magic=_GZIP_MAGIC)
 
 

@@ -9,21 +9,31 @@ import contextlib
 import hashlib
 import queue
 import threading
+from collections.abc import Callable
 
 from swapbox.images.compression import CHUNK, ByteSource
 
 _DEPTH = 8
+_PATIENCE = 2.0
+
+
+def _nothing() -> None:
+    """Release nothing."""
 
 
 class ReadAhead:
     """Reads a source ahead of time and computes its digest; a context manager that ends the helper thread.
 
     :param algorithm: of the digest: ``sha256`` or ``sha512``.
+    :param release: is called once nobody reads the source any more, in the helper thread.
     """
 
-    def __init__(self, source: ByteSource, *, algorithm: str = "sha256") -> None:
+    def __init__(
+        self, source: ByteSource, *, algorithm: str = "sha256", release: Callable[[], None] = _nothing
+    ) -> None:
         self._source = source
         self._algorithm = algorithm
+        self._release = release
         self._hash = hashlib.new(algorithm)
         self._pieces: queue.Queue[bytes | BaseException] = queue.Queue(_DEPTH)
         self._ended = self._stopped = False
@@ -35,15 +45,20 @@ class ReadAhead:
             while not self._stopped and (piece := self._source.read(CHUNK)):
                 self._hash.update(piece)
                 self._pieces.put(piece)
-            self._pieces.put(b"")
+            last: bytes | BaseException = b""
         except BaseException as error:
-            self._pieces.put(error)
+            last = error
+        with contextlib.suppress(Exception):
+            self._release()
+        self._pieces.put(last)
 
     def read(self, _size: int = CHUNK, /) -> bytes:
         """Return the next piece, of 1 MiB at most; none at the end. Raises what reading the source raised."""
         if self._ended:
             return b""
         piece = self._pieces.get()
+        if self._stopped:
+            raise KeyboardInterrupt
         if isinstance(piece, BaseException):
             self._ended = True
             raise piece
@@ -55,13 +70,23 @@ class ReadAhead:
         """The digest of everything; meaningful once :meth:`read` has returned the end."""
         return f"{self._algorithm}:{self._hash.hexdigest()}"
 
-    def close(self) -> None:
-        """End the helper thread, also in the middle; waits while the source is being read."""
+    def cancel(self) -> None:
+        """Make a read that waits in another thread, or the next one, raise ``KeyboardInterrupt``."""
         self._stopped = True
-        while not self._ended and self._thread.is_alive():
-            with contextlib.suppress(queue.Empty):
-                self._pieces.get(timeout=0.05)
-        self._thread.join()
+        with contextlib.suppress(queue.Full):
+            self._pieces.put_nowait(b"")
+
+    def close(self) -> None:
+        """End the helper thread, also in the middle.
+
+        While the source waits for a network that has gone quiet, the thread is left to end by itself.
+        """
+        self._stopped = True
+        with contextlib.suppress(queue.Empty):
+            while not self._ended:
+                piece = self._pieces.get(timeout=_PATIENCE)
+                self._ended = not piece or isinstance(piece, BaseException)
+        self._thread.join(_PATIENCE)
 
     def __enter__(self) -> ReadAhead:
         return self

@@ -87,7 +87,7 @@ class Cgroupfs:
             os.close(fd)
 
 
-def make(fs: Cgroupfs, group: str, *, prepare: Callable[[str], None] = str) -> list[str]:
+def make(fs: Cgroupfs, group: str, *, prepare: Callable[[str], object] = str) -> list[str]:
     """Make a group and missing parents; return what was made, parents first.
 
     :param prepare: called with each new group.
@@ -134,7 +134,7 @@ def processes(fs: Cgroupfs, group: str) -> list[int]:
     for member in tree(group):
         try:
             pids.update(map(int, fs.read(f"{member}/cgroup.procs").split()))
-        except (FileNotFoundError, OSError) as error:
+        except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENODEV):
                 raise
     return sorted(pids)
@@ -174,7 +174,7 @@ def _removed(fs: Cgroupfs, group: str) -> bool:
 
 
 def kill(fs: Cgroupfs, group: str) -> None:
-    """Send SIGKILL until no process is left that did not get it; what forks meanwhile is found in the next round."""
+    """Send SIGKILL until every process left got it; what forks meanwhile is found in the next round."""
     killed: set[int] = set()
     while new := set(processes(fs, group)) - killed:
         for pid in new:

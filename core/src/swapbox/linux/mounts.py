@@ -86,6 +86,9 @@ _PROPAGATION = {
     "rslave": MS_SLAVE | MS_REC,
     "runbindable": MS_UNBINDABLE | MS_REC,
 }
+OPTIONS = frozenset(_SET) | frozenset(_CLEAR) | frozenset(_PROPAGATION)
+"""Every option that is not the file system's own."""
+
 # What belongs to the mount rather than to its file system, as mount_setattr(2) spells it.
 _ATTRIBUTES = {
     MS_RDONLY: syscalls.MOUNT_ATTR_RDONLY,

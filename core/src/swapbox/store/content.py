@@ -101,8 +101,12 @@ class ContentStore:
         while not final.is_file():
             with _border(partial):
                 fd = _open_locked(partial)
-            if fd is not None:
-                return Ingest(descriptor, partial=partial, final=final, fd=fd)
+                if fd is not None and not final.is_file():
+                    return Ingest(descriptor, partial=partial, final=final, fd=fd)
+                if fd is not None:  # committed between the two looks: the partial we locked is a new, empty one
+                    partial.unlink()
+                    os.close(fd)
+                    break
             pause(_POLL)
         raise AlreadyExists(f"blob {descriptor.digest} already exists")
 

@@ -10,6 +10,6 @@ SUITES = tuple(
     f"{__name__}.{kind}" for kind in ("registry", "storage", "isolation", "cgroup", "logging", "network")
 )
 
-if "pytest" in sys.modules:
+if pytest := sys.modules.get("pytest"):
     # A failing suite shall show the values, as a failing test in a test file does.
-    sys.modules["pytest"].register_assert_rewrite(*SUITES)
+    pytest.register_assert_rewrite(*SUITES)

@@ -2,14 +2,93 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+import io
+from collections.abc import Callable, Iterator
 
 from swapbox.descriptors import Descriptor, digest_of
 from swapbox.errors import DataError, NotFound, Unavailable
 from swapbox.references import Reference
-from swapbox.testing.images import Image
+from swapbox.testing.registry_contents import Manifest, RegistryContents
 
-HOST = "memory.example"
+
+class MemoryReader:
+    """A blob in memory; ``before`` is called before each read, and may raise."""
+
+    def __init__(self, data: bytes, offset: int, before: Callable[[int], None]) -> None:
+        self.offset = offset
+        self._data = io.BytesIO(data)
+        self._data.seek(offset)
+        self._before = before
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes."""
+        if self._data.closed:
+            raise Unavailable("the reader is closed")
+        self._before(self._data.tell())
+        return self._data.read(size)
+
+    def close(self) -> None:
+        """End the transfer."""
+        self._data.close()
+
+    def __enter__(self) -> MemoryReader:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+
+class MemoryRegistry(RegistryContents):
+    """Keeps :class:`swapbox.drivers.registry.RegistryDriver` over its own contents.
+
+    :ivar opened: digest and offset of every blob that was asked for.
+    :ivar before_read: is called with digest and position before each read of a blob, and may raise or wait.
+    :ivar resumes: can start a blob at an offset.
+    """
+
+    def __init__(self, host: str = "memory.example") -> None:
+        super().__init__(host)
+        self.opened: list[tuple[str, int]] = []
+        self.before_read: Callable[[str, int], None] = lambda _digest, _position: None
+        self.resumes = True
+
+    def resolve(self, reference: Reference) -> Descriptor:
+        """Return the descriptor of what the reference names."""
+        found = self._manifest(reference, reference.digest or reference.tag or "latest")
+        return Descriptor(found.media_type, digest_of(found.data), len(found.data))
+
+    def manifest(self, reference: Reference, descriptor: Descriptor) -> bytes:
+        """Return the manifest, verified."""
+        found = self._manifest(reference, descriptor.digest)
+        if digest_of(found.data) != descriptor.digest:
+            raise DataError(f"manifest verification failed for digest {descriptor.digest}")
+        return found.data
+
+    def open_blob(self, reference: Reference, descriptor: Descriptor, *, offset: int = 0) -> MemoryReader:
+        """Start receiving a blob."""
+        digest = descriptor.digest
+        source = self.blobs.get(digest)
+        if source is None:
+            raise NotFound(f"blob {digest} of {reference.familiar_name} not found: blob unknown")
+        self.opened.append((digest, offset))
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        return MemoryReader(
+            data, offset if self.resumes else 0, lambda position: self.before_read(digest, position)
+        )
+
+    def tags(self, reference: Reference) -> Iterator[str]:
+        """Yield the tags of the reference's repository."""
+        tags = self.tags_of(reference.path)
+        if not tags:
+            raise NotFound(f"repository {reference.familiar_name} not found: name unknown")
+        yield from tags
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def _manifest(self, reference: Reference, name: str) -> Manifest:
+        found = self.manifests.get((reference.path, name))
+        if found is None:
+            wanted = reference.familiar if name in reference else f"{reference.familiar_name}@{name}"
+            raise NotFound(f"manifest for {wanted} not found: manifest unknown")
+        return found

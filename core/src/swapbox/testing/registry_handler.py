@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from swapbox.descriptors import digest_of
 
 if TYPE_CHECKING:
-    from swapbox.testing.registry_server import Faults, RegistryServer, Source
+    from swapbox.testing.registry_contents import Source
+    from swapbox.testing.registry_server import Faults, RegistryServer
 
 _ROUTE = re.compile(r"/v2/(?P<repository>.+)/(?P<what>manifests|blobs|tags)/(?P<name>[^/]+|uploads/[^/]*)")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -116,12 +117,8 @@ class Handler(BaseHTTPRequestHandler):
         status = HTTPStatus(self.faults.refuse.pop(0))
         after = self.faults.retry_after
         headers = {} if after is None else {"Retry-After": str(after)}
-        self._error(
-            status,
-            self.faults.say or status.phrase.lower(),
-            code=_CODES.get(status, status.name.replace("_", "")),
-            **headers,
-        )
+        code = _CODES.get(status, status.name.replace("_", ""))
+        self._error(status, self.faults.say or status.phrase.lower(), code=code, **headers)
         return True
 
     def _authorized(self) -> bool:
@@ -171,11 +168,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(HTTPStatus.OK, manifest.data, headers)
 
     def _tags(self, repository: str) -> None:
-        names = sorted(
-            name
-            for where, name in self.registry.manifests
-            if where == repository and not name.startswith("sha256:")
-        )
+        names = self.registry.tags_of(repository)
         if not names:
             self._error(HTTPStatus.NOT_FOUND, "repository name not known to registry", code="NAME_UNKNOWN")
             return

@@ -45,10 +45,12 @@ class StorageDriverContract:
 
     :cvar spec: what the plugin offers.
     :cvar exempt: names of cases that this driver cannot pass, each with its reason, which the test run prints.
+    :cvar unprivileged: what the driver is told about the engine.
     """
 
     spec: ClassVar[StorageDriverSpec]
     exempt: ClassVar[Mapping[str, str]] = {}
+    unprivileged: ClassVar[bool] = False
 
     @pytest.fixture(autouse=True)
     def choose(self, request: pytest.FixtureRequest) -> None:
@@ -66,7 +68,7 @@ class StorageDriverContract:
     def context(self, tmp_path: Path) -> DriverContext:
         """Return what the factory is given."""
         options = {option.name: option.default for option in self.spec.options if option.default is not None}
-        context = DriverContext(root=tmp_path / "root", run_root=tmp_path / "run", options=options)
+        context = DriverContext(tmp_path / "root", tmp_path / "run", options, self.unprivileged)
         verdict = self.spec.probe(context)
         if not isinstance(verdict, Supported):
             pytest.skip(f"{self.spec.name} says: {verdict}")

@@ -20,10 +20,8 @@ def find_command(name: str, env: Sequence[str]) -> str:
     if "/" in name:
         try:
             _check(name)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise _error(name, f"stat {name}: {reason(error)}", _NOT_FOUND) from None
-        except NotADirectoryError as error:
-            raise _error(name, f"stat {name}: {reason(error)}", _NOT_EXECUTABLE) from None
         except OSError as error:
             raise _error(name, reason(error), _NOT_EXECUTABLE) from None
         return name
@@ -50,7 +48,7 @@ def _check(path: str) -> None:
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(21, "is a directory")
-    # Root may "execute" what has no x bit at all as far as access(2) with capabilities is concerned; execve refuses.
+    # Without any x bit execve refuses even root.
     if not mode & 0o111 or not os.access(path, os.X_OK, effective_ids=True):
         raise PermissionError(13, "permission denied")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import struct
 import termios
 
@@ -42,8 +43,6 @@ def pty_number(master: int) -> int:
 
 def send_master(connection: int, master: int) -> None:
     """Send the master over a connected unix socket, with the message that runc sends too."""
-    import socket
-
     with doing("send the terminal over the console socket"):
         peer = socket.socket(fileno=os.dup(connection))
         try:

@@ -1,4 +1,4 @@
-"""Errors: from the kernel's numbers to swapbox's classes, and from the container's first process to its creator."""
+"""Errors: from the kernel's numbers to swapbox's classes, and from a container's first process to its creator."""
 
 from __future__ import annotations
 
@@ -53,6 +53,25 @@ def reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
+READY = b"+"
+"""Written to the report pipe when only execve(2) is left."""
+
+
+class Report:
+    """The child's end of the pipe to its creator; ``fd`` follows when the descriptor is moved."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def ready(self) -> None:
+        """Say that all is set up; if execve fails after this, an error follows."""
+        os.write(self.fd, READY)
+
+    def fail(self, error: BaseException) -> None:
+        """Send the error that ends the child."""
+        os.write(self.fd, dump(error))
+
+
 def dump(error: BaseException) -> bytes:
     """Return an error as bytes for :func:`load`."""
     if not isinstance(error, SwapboxError):
@@ -70,8 +89,8 @@ def load(data: bytes) -> SwapboxError:
     return kind(message, hint=hint)
 
 
-def ended(status: int) -> SwapboxError:
-    """Return the error for a child that ended, with a wait status, before it could say why."""
-    code = os.waitstatus_to_exitcode(status)
-    how = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
+def ended(info: os.waitid_result) -> SwapboxError:
+    """Return the error for a child that ended before it could say why."""
+    how = "exited with" if info.si_code == os.CLD_EXITED else "was killed by signal"
+    how = f"{how} {info.si_status}"
     return SwapboxError(f"the container's first process {how} while it was being set up")

@@ -3,8 +3,8 @@
 When a container is set up, its init is still a copy of the Python process that made it. It must not wait in that
 shape, nor execute the command from it:
 
-- ``/proc/self/exe`` would be the host's interpreter. A command such as ``#!/proc/self/exe`` would run it inside the
-  container and could write to it through that link (CVE-2019-5736). No check of the path closes this hole,
+- ``/proc/self/exe`` would be the host's interpreter. A command such as ``#!/proc/self/exe`` would run it inside
+  the container and could write to it through that link (CVE-2019-5736). No check of the path closes this hole,
   because another process can swap the file between the check and the execve.
 - Every created container would hold a copy of Python's memory.
 

@@ -15,7 +15,7 @@ def write_maps(pid: int, uids: Sequence[IdMap], gids: Sequence[IdMap]) -> None:
     """Give the user namespace of ``pid`` its ids.
 
     Root writes the files itself. So may anybody for a single id, their own, when the namespace gives setgroups(2)
-    up; for more, the programs newuidmap and newgidmap of the package uidmap act within /etc/subuid and /etc/subgid.
+    up. For more, the programs newuidmap and newgidmap (package uidmap) act within /etc/subuid and /etc/subgid.
 
     :raises PermissionDenied: these ids do not belong to the caller.
     """

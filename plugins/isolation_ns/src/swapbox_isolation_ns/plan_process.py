@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -98,8 +99,6 @@ def _mask(names: Any) -> int:
 
 
 def _limits(items: Any) -> tuple[Limit, ...]:
-    import resource
-
     limits = []
     for item in items:
         name, soft, hard = item["type"], _limit(item["soft"]), _limit(item["hard"])

@@ -17,9 +17,11 @@ from typing import NamedTuple
 from swapbox.drivers.isolation import ContainerState, Status
 from swapbox.errors import AlreadyExists, Conflict, DataError, InvalidInput, NotFound
 from swapbox.linux.process import Process
+from swapbox_isolation_ns.seccomp import Filter
 
 _GATE = "start"
 _FILE = "state.json"
+_SECCOMP = "seccomp.bpf"
 
 
 class Record(NamedTuple):
@@ -28,6 +30,8 @@ class Record(NamedTuple):
     process: Process
     bundle: Path
     created: int
+    seccomp_flags: int
+    allows_execveat: bool
 
 
 class StateDir:
@@ -55,10 +59,18 @@ class StateDir:
             raise AlreadyExists(f"container {self.id} already exists in {self.path.parent}") from None
         os.mkfifo(self.gate, 0o600)
 
-    def write(self, pid: int, bundle: Path) -> None:
-        """Remember the container's init."""
-        process = Process.of(pid)
-        value = {"pid": pid, "start": process.start, "bundle": str(bundle), "created": time.time_ns()}
+    def write(self, pid: int, bundle: Path, seccomp: Filter | None) -> None:
+        """Remember the container's init, and the filter that exec sessions get too."""
+        record = Record(
+            process=Process.of(pid),
+            bundle=bundle,
+            created=time.time_ns(),
+            seccomp_flags=seccomp.flags if seccomp else 0,
+            allows_execveat=seccomp is None or seccomp.allows_execveat,
+        )
+        if seccomp is not None:
+            (self.path / _SECCOMP).write_bytes(seccomp.program)
+        value = {**record._asdict(), "bundle": str(bundle)}
         # Nothing is synced: the run root is gone after a reboot anyway. The rename keeps readers from half a file.
         new = self.path / f".{_FILE}"
         new.write_text(json.dumps(value))
@@ -72,13 +84,22 @@ class StateDir:
         """
         try:
             value = json.loads((self.path / _FILE).read_bytes())
-            return Record(Process(value["pid"], value["start"]), Path(value["bundle"]), value["created"])
+            value["process"], value["bundle"] = Process(*value["process"]), Path(value["bundle"])
+            return Record(**value)
         except FileNotFoundError:
             if self.path.is_dir():
                 return None
             raise NotFound(f"no such container: {self.id}") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{self.path / _FILE} is damaged: {error}") from None
+
+    def seccomp(self, record: Record) -> Filter | None:
+        """Return the filter that the container was made with."""
+        try:
+            program = (self.path / _SECCOMP).read_bytes()
+        except FileNotFoundError:
+            return None
+        return Filter(program, record.seccomp_flags, record.allows_execveat)
 
     def state(self) -> ContainerState:
         """Return the OCI state."""
@@ -117,7 +138,7 @@ class StateDir:
             raise
         try:
             os.write(fd, b"s")
-            self.gate.unlink()  # Of two callers that come at once, the one who removes it has started the container.
+            self.gate.unlink()  # Of two callers at once, the one who removes it has started the container.
         except (BrokenPipeError, FileNotFoundError):
             raise conflict from None
         finally:
@@ -125,7 +146,7 @@ class StateDir:
 
     def remove(self) -> None:
         """Forget the container; what is gone already is fine."""
-        for name in (_GATE, f".{_FILE}", _FILE):
+        for name in (_GATE, _SECCOMP, f".{_FILE}", _FILE):
             with suppress(FileNotFoundError):
                 (self.path / name).unlink()
         with suppress(FileNotFoundError):

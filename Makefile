@@ -1,0 +1,51 @@
+# Every target works on a fresh machine with Python 3.11 or later, gcc, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# What the tests run for real: registries, other engines to compare with, a base system, a static shell.
+PACKAGES := busybox-static crun debootstrap docker-registry hyperfine libseccomp2 nftables runc skopeo strace tini uidmap umoci
+
+.PHONY: venv check test demo bench clean debian
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+check: venv
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/test_packaging.py tests/test_architecture.py tests/test_docs.py
+
+# A program that cannot be installed is no failure here: the tests that need it skip and say so.
+debian:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		missing=$$(for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+		if [ -n "$$missing" ]; then \
+			echo "installing for the tests:" $$missing; \
+			apt-get update -qq >/dev/null 2>&1 || true; \
+			for p in $$missing; do \
+				DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$p >/dev/null 2>&1 \
+					|| echo "could not install $$p: the tests that need it are skipped"; \
+			done; \
+		fi; \
+	fi
+
+test: venv debian
+	$(BIN)/pytest
+
+demo: venv
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh
+
+bench: venv
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/run.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

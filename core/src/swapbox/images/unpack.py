@@ -1,0 +1,192 @@
+"""From layers to committed snapshots, verified by diffID, one chainID per layer (OCI image-spec, ``config.md``).
+
+A layer is written into an active snapshot and committed under its chainID only when its digest is right. Whatever
+goes wrong, the active snapshot is removed; after ``kill -9`` it stays, under a key that begins with
+:data:`EXTRACT_PREFIX` and that nobody waits for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+from swapbox.config import Limits
+from swapbox.drivers.storage import DirectWriter, LayerTarget, Mount, StorageDriver
+from swapbox.errors import AlreadyExists, DataError, NotFound, SwapboxError, from_os_error
+from swapbox.images import progress as words
+from swapbox.images.apply import apply_layer
+from swapbox.images.compression import ByteSource, Decompressed, decompress
+from swapbox.images.layers import Layer
+from swapbox.images.progress import Progress
+from swapbox.images.readahead import ReadAhead
+from swapbox.linux import mounts, syscalls
+
+EXTRACT_PREFIX = "extract-"
+"""What the keys of snapshots begin with that a layer is being written to."""
+
+_DEFAULT_LIMITS = Limits()
+_REPORT_EVERY = 1024 * 1024
+_PATIENCE = 2.0
+
+
+def chain_ids(diff_ids: Sequence[str]) -> list[str]:
+    """Return the chainID of each layer, from the diffIDs of the layers up to it."""
+    chains: list[str] = []
+    for diff_id in diff_ids:
+        if chains:
+            algorithm = diff_id.partition(":")[0]
+            text = f"{chains[-1]} {diff_id}".encode()
+            chains.append(f"{algorithm}:{hashlib.new(algorithm, text).hexdigest()}")
+        else:
+            chains.append(diff_id)
+    return chains
+
+
+def unpack_layers(
+    storage: StorageDriver,
+    layers: Sequence[Layer],
+    *,
+    capabilities: frozenset[str],
+    progress: Progress,
+    limits: Limits = _DEFAULT_LIMITS,
+    unprivileged: bool = False,
+) -> str:
+    """Unpack what the driver does not have yet, the lowest layer first; return the topmost chainID.
+
+    :param layers: at least one; those the driver has are not opened.
+    :param capabilities: the driver's, from its spec.
+    :param unprivileged: see :func:`swapbox.images.apply.apply_layer`.
+    :raises DataError: a layer is malformed or not what its diffID promises.
+    :raises Unavailable: the disk is full, or a layer cannot be read.
+    """
+    parent: str | None = None
+    unpacker = _Unpacker(storage, capabilities, progress, limits, unprivileged)
+    for layer, chain in zip(layers, chain_ids([layer.diff_id for layer in layers]), strict=True):
+        if not _has(storage, chain):
+            unpacker.unpack(layer, chain, parent)
+        parent = chain
+    if parent is None:
+        raise DataError("image has no layers")
+    return parent
+
+
+class _Unpacker:
+    def __init__(
+        self,
+        storage: StorageDriver,
+        capabilities: frozenset[str],
+        progress: Progress,
+        limits: Limits,
+        unprivileged: bool,
+    ) -> None:
+        self._storage = storage
+        self._direct = cast(DirectWriter, storage) if "direct" in capabilities else None
+        self._progress = progress
+        self._limits = limits
+        self._unprivileged = unprivileged
+
+    def unpack(self, layer: Layer, chain: str, parent: str | None) -> None:
+        """Make the committed snapshot ``chain``."""
+        digest, size = layer.descriptor.digest, layer.descriptor.size
+        self._progress.layer(digest, words.EXTRACTING, 0, size)
+        key = f"{EXTRACT_PREFIX}{os.urandom(8).hex()} {chain}"
+        try:
+            made = self._storage.prepare(key, parent)
+            diff_id = self._write(layer, key, made)
+            if diff_id != layer.diff_id:
+                raise DataError(f"layer {digest} unpacks to {diff_id}, but the image config says {layer.diff_id}")
+            self._storage.commit(chain, key)
+        except BaseException as error:
+            with contextlib.suppress(SwapboxError):
+                self._storage.remove(key)
+            # Another process that unpacks the same image may have been faster.
+            if not (isinstance(error, AlreadyExists) and _has(self._storage, chain)):
+                raise
+        self._progress.layer(digest, words.PULLED)
+
+    def _write(self, layer: Layer, key: str, made: Sequence[Mount]) -> str:
+        """Write the layer into the active snapshot; return the digest of what it unpacked to."""
+        blob = layer.open()
+        plain = decompress(blob, layer.descriptor.media_type, max_ratio=self._limits.max_ratio)
+        algorithm = layer.diff_id.partition(":")[0]
+        with ReadAhead(plain, algorithm=algorithm, release=blob.close) as ahead:
+            source = _Reported(ahead, plain, layer, self._progress)
+            if self._direct is not None:
+                self._apply(source, self._direct.layer_target(key))
+            else:
+                self._apply_mounted(source, made, cancel=ahead.cancel)
+            return ahead.digest
+
+    def _apply(self, source: ByteSource, target: LayerTarget) -> None:
+        apply_layer(source, target, limits=self._limits, unprivileged=self._unprivileged)
+
+    def _apply_mounted(self, source: ByteSource, made: Sequence[Mount], *, cancel: Callable[[], None]) -> None:
+        """Mount the snapshot where nobody else sees it: in the mount namespace of a thread of our own."""
+        import tempfile
+
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                with _mounted(made, Path(directory)):
+                    self._apply(source, LayerTarget(Path(directory), "remove"))
+            except BaseException as error:
+                errors.append(error)
+
+        with tempfile.TemporaryDirectory(prefix="swapbox-") as directory:
+            thread = threading.Thread(target=run, name="swapbox-unpack", daemon=True)
+            thread.start()
+            try:
+                thread.join()
+            except BaseException:
+                cancel()
+                thread.join(_PATIENCE)
+                raise
+        if errors:
+            raise errors[0]
+
+
+class _Reported:
+    """Tells the progress how much of the compressed layer was taken, whenever that is another mebibyte."""
+
+    def __init__(self, ahead: ReadAhead, plain: Decompressed, layer: Layer, progress: Progress) -> None:
+        self._ahead = ahead
+        self._plain = plain
+        self._layer = layer.descriptor
+        self._progress = progress
+        self._told = 0
+
+    def read(self, size: int, /) -> bytes:
+        piece = self._ahead.read(size)
+        taken = self._plain.compressed_bytes
+        if taken - self._told >= _REPORT_EVERY:
+            self._told = taken
+            self._progress.layer(self._layer.digest, words.EXTRACTING, taken, self._layer.size)
+        return piece
+
+
+@contextlib.contextmanager
+def _mounted(made: Sequence[Mount], directory: Path) -> Iterator[None]:
+    """Mount a snapshot in a mount namespace that is the calling thread's alone and ends with it."""
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+        mounts.apply(made, directory)
+    except OSError as error:
+        raise from_os_error(error, f"mount a snapshot at {directory}") from error
+    try:
+        yield
+    finally:
+        syscalls.umount(directory, syscalls.MNT_DETACH)
+
+
+def _has(storage: StorageDriver, chain: str) -> bool:
+    try:
+        return storage.stat(chain).kind == "committed"
+    except NotFound:
+        return False

@@ -1,0 +1,226 @@
+"""Build the container's mount tree, in the container's first process.
+
+The image is hostile: any path in it may be a symbolic link to anywhere. So every path is resolved by openat2(2)
+with the container's root as ``/``, and what is mounted or made goes onto the descriptor that came out, never onto
+a path. What comes from the host (the root file system, bind mounts) was opened by the creator as detached mounts, so
+this process needs no path of the host, which in a user namespace it might not be allowed to walk.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from swapbox.errors import InvalidInput
+from swapbox.linux import syscalls
+from swapbox_isolation_ns.console import open_pty, pty_number
+from swapbox_isolation_ns.failures import doing
+from swapbox_isolation_ns.filesystems import mount_file_system
+from swapbox_isolation_ns.plan import Plan
+from swapbox_isolation_ns.plan_mounts import DEV_LINKS, Device, MountStep
+from swapbox_isolation_ns.targets import make_parent, make_target
+
+_CREATE_FLAGS = os.O_PATH | os.O_CLOEXEC
+
+
+class Trees(NamedTuple):
+    """Detached mounts (open_tree(2)) made by the creator.
+
+    :param root: the root file system.
+    :param binds: by index into ``plan.mounts``.
+    :param devices: by path; empty when the nodes can be made with mknod(2).
+    """
+
+    root: int
+    binds: dict[int, int]
+    devices: dict[str, int]
+
+
+class Terminal(NamedTuple):
+    """Both ends of the container's pty."""
+
+    master: int
+    slave: int
+
+
+def build(plan: Plan, trees: Trees) -> Terminal | None:
+    """Make the tree the process's root; return the pty when the plan has one."""
+    root = trees.root
+    with doing("separate the mounts from the host's"):
+        syscalls.mount_setattr("/", flags=syscalls.AT_RECURSIVE, propagation=syscalls.MS_PRIVATE)
+    with doing(f"mount the root file system {plan.rootfs}"):
+        syscalls.move_mount(root, "/")
+    proc = _mount_all(plan, trees)
+    terminal = None
+    if plan.populate_dev:
+        _populate_dev(root, plan.devices, trees.devices)
+    if plan.process.terminal:
+        terminal = Terminal(*open_pty(root, plan.process.size))
+        _mount_console(root, terminal.master)
+    _write_sysctls(plan, proc)
+    mask(root, plan.masked)
+    make_read_only(root, plan.read_only_paths)
+    _enter(plan, root)
+    return terminal
+
+
+def _mount_all(plan: Plan, trees: Trees) -> int | None:
+    """Make the mounts in order; return the descriptor of the container's procfs if there is one."""
+    proc: int | None = None
+    for index, step in enumerate(plan.mounts):
+        with doing(f"mount {step.source or step.type} on {step.target}", hint=_hint(step)):
+            if step.bind:
+                tree = trees.binds[index]
+                target = make_target(trees.root, step.target, directory=stat.S_ISDIR(os.fstat(tree).st_mode))
+                _check_not_proc(target, proc, step)
+                syscalls.move_mount(tree, target)
+                os.close(target)
+            else:
+                # A link at /proc or /sys could put them where nothing is masked.
+                plain = step.type in ("proc", "sysfs")
+                target = make_target(trees.root, step.target, directory=True, follow=not plain)
+                _check_not_proc(target, proc, step)
+                mounted = mount_file_system(trees.root, target, step, plan)
+                proc = mounted if step.type == "proc" else proc
+                os.close(target)
+    return proc
+
+
+def _hint(step: MountStep) -> str | None:
+    return "is one a file and the other a directory?" if step.bind else None
+
+
+def _check_not_proc(target: int, proc: int | None, step: MountStep) -> None:
+    """Refuse a target that a link in the image moved into /proc."""
+    if proc is not None and not step.over_proc and os.fstat(target).st_dev == os.fstat(proc).st_dev:
+        raise InvalidInput(f"{step.target} cannot be mounted because it is inside /proc")
+
+
+def _populate_dev(root: int, devices: Sequence[Device], trees: dict[str, int]) -> None:
+    for device in devices:
+        with doing(f"make the device {device.path}"):
+            if device.path in trees:
+                target = make_target(root, device.path, directory=False)
+                syscalls.move_mount(trees[device.path], target)
+                os.close(target)
+            else:
+                _make_node(root, device)
+    for link, target_path in DEV_LINKS:
+        with doing(f"link {link}"):
+            _make_link(root, link, target_path)
+
+
+def _make_node(root: int, device: Device) -> None:
+    with make_parent(root, device.path) as (directory, name):
+        with suppress(FileExistsError):
+            os.mknod(name, device.mode, os.makedev(device.major, device.minor), dir_fd=directory)
+            if device.uid or device.gid:
+                os.chown(name, device.uid, device.gid, dir_fd=directory, follow_symlinks=False)
+
+
+def _make_link(root: int, link: str, target: str) -> None:
+    with make_parent(root, link) as (directory, name):
+        if name == "ptmx":  # The image's own would be a pty of the host.
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=directory)
+        with suppress(FileExistsError):
+            os.symlink(target, name, dir_fd=directory)
+
+
+def _mount_console(root: int, master: int) -> None:
+    with doing("mount the terminal on /dev/console"):
+        slave = syscalls.openat2(root, f"dev/pts/{pty_number(master)}", _CREATE_FLAGS)
+        tree = syscalls.open_tree(slave)
+        target = make_target(root, "/dev/console", directory=False)
+        syscalls.move_mount(tree, target)
+        for fd in (slave, tree, target):
+            os.close(fd)
+
+
+def _write_sysctls(plan: Plan, proc: int | None) -> None:
+    """Write below the procfs that this process mounted itself, whatever the image has at /proc."""
+    for path, value in plan.sysctls:
+        with doing(f"set the sysctl {path.replace('/', '.')} to {value!r}"):
+            if proc is None:
+                fd = os.open(f"/proc/sys/{path}", os.O_WRONLY | os.O_CLOEXEC)
+            else:
+                resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
+                fd = syscalls.openat2(proc, f"sys/{path}", os.O_WRONLY, resolve=resolve)
+            try:
+                os.write(fd, value.encode())
+            finally:
+                os.close(fd)
+
+
+def mask(root: int, paths: Sequence[str]) -> None:
+    """Cover files with the host's /dev/null and directories with one empty read-only tmpfs; skip missing paths."""
+    empty: int | None = None
+    for path in paths:
+        with doing(f"mask {path}"):
+            target = _existing(root, path)
+            if target is None:
+                continue
+            if not stat.S_ISDIR(os.fstat(target).st_mode):
+                cover = syscalls.open_tree("/dev/null")
+            elif empty is None:
+                cover = empty = _empty_directory()
+            else:
+                cover = syscalls.open_tree(empty)
+            syscalls.move_mount(cover, target)
+            os.close(target)
+
+
+def _empty_directory() -> int:
+    context = syscalls.fsopen("tmpfs")
+    for name, value in (("size", "0"), ("nr_inodes", "1"), ("mode", "0755")):
+        syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, name, value)
+    syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE)
+    attributes = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
+    mount = syscalls.fsmount(context, attributes=attributes | syscalls.MOUNT_ATTR_NOEXEC)
+    os.close(context)
+    return mount
+
+
+def make_read_only(root: int, paths: Sequence[str]) -> None:
+    """Bind each path onto itself, read-only with all below; skip missing paths."""
+    for path in paths:
+        with doing(f"make {path} read-only"):
+            target = _existing(root, path)
+            if target is None:
+                continue
+            flags = syscalls.OPEN_TREE_CLONE | syscalls.OPEN_TREE_CLOEXEC | syscalls.AT_RECURSIVE
+            tree = syscalls.open_tree(target, flags)
+            syscalls.mount_setattr(tree, flags=syscalls.AT_RECURSIVE, set=syscalls.MOUNT_ATTR_RDONLY)
+            syscalls.move_mount(tree, target)
+            os.close(tree)
+            os.close(target)
+
+
+def _existing(root: int, path: str) -> int | None:
+    try:
+        return syscalls.openat2(root, path, _CREATE_FLAGS)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise
+
+
+def _enter(plan: Plan, root: int) -> None:
+    """Make ``root`` the root of the mount namespace and let the host's tree go (pivot_root(2), "." trick)."""
+    with doing("make the root file system the root"):
+        os.fchdir(root)
+        syscalls.pivot_root(".", ".")
+        syscalls.umount(".", syscalls.MNT_DETACH)
+        os.chdir("/")
+    with suppress(OSError):  # A working directory that is not there is made; chdir(2) reports what went wrong.
+        os.umask(0o022)
+        os.makedirs(plan.process.cwd, exist_ok=True)
+    with doing("set the root file system's options"):
+        if plan.propagation:
+            syscalls.mount_setattr("/", propagation=plan.propagation)
+        if plan.read_only:
+            syscalls.mount_setattr("/", set=syscalls.MOUNT_ATTR_RDONLY)

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# A tour in one minute, without a container registry in reach: build a small image from the host's own programs, serve
+# it on loopback, pull it over HTTP, run it on overlay and on vfs. Expects the virtual environment of `make venv`.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+PATH="$PWD/.venv/bin:$PATH"
+work=$(mktemp -d)
+export SWAPBOX_ROOT="$work/root" SWAPBOX_RUN_ROOT="$work/run"
+server=
+
+finish() {
+    if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; fi
+    rm -rf "$work"
+}
+trap finish EXIT
+
+step() { # step TITLE COMMAND...: show and run a command, and say how long it took
+    local title=$1 start
+    shift
+    printf '\n\033[1m# %s\033[0m\n$ %s\n' "$title" "$*"
+    start=$(date +%s%N)
+    "$@"
+    printf '\033[2m(%d ms)\033[0m\n' $((($(date +%s%N) - start) / 1000000))
+}
+
+step "An image of the host's own sh, ls, cat and id, with the libraries they need" \
+    swapbox image from-host --output "$work/layout" demo sh ls cat id sleep
+
+python -m swapbox.testing.registry_server --dir "$work/layout" --port 0 >"$work/server" &
+server=$!
+until address=$(grep -om1 '127.0.0.1:[0-9]*' "$work/server"); do
+    kill -0 "$server" || { echo "the registry did not start" >&2; exit 1; }
+done
+image="$address/demo"
+
+step "Forget it, and pull it from a registry on loopback" swapbox rmi demo
+step "Pull" swapbox pull "$image"
+
+for driver in overlay vfs; do
+    step "Run it on $driver" \
+        swapbox run --rm --storage-driver "$driver" -e "DRIVER=$driver" "$image" \
+        sh -c 'echo "hello from $DRIVER, pid $$ on $(cat /etc/hostname)"; ls -l /; id'
+done
+
+step "In the background, and its log" swapbox run -d --name background "$image" sh -c 'echo working; exec sleep 100'
+    
+step "Containers" swapbox ps
+step "Its log" swapbox logs background
+step "Remove it" swapbox rm -f background
+step "Which drivers were chosen, and why" swapbox info --why
+
+cat <<'END'
+
+With Docker Hub in reach you would type:
+
+    swapbox run --rm alpine echo hello
+    swapbox run -it --storage-driver vfs --memory 64m alpine sh
+END
