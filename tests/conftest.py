@@ -65,7 +65,7 @@ def _stocked(busybox_ref: str) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def swapbox(_stocked: Sandbox) -> Iterator[Sandbox]:
-    """Swapbox with the image ``busybox``; afterwards its containers are removed and nothing may be left of them."""
+    """Swapbox with the image ``busybox``; afterwards its containers are removed, and nothing may be left."""
     yield _stocked
     _stocked.remove_containers()
     _stocked.assert_no_leaks()

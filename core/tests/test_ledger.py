@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -94,16 +95,56 @@ def test_several_processes_make_one_file_and_lose_nothing(tmp_path: Path) -> Non
     assert Ledger(tmp_path / "ledger.sqlite").numbers() == set(numbers)
 
 
-def test_a_forked_child_uses_a_connection_of_its_own(ledger: Ledger) -> None:
+def test_a_child_forked_while_the_file_is_open_loses_nothing(ledger: Ledger, tmp_path: Path) -> None:
+    # As SQLite is by itself, the child's second commit would go to a log that the parent has deleted.
     ledger.add("parent", "active", None)
+    answers, go = (os.pipe() for _ in range(2))
 
-    def add() -> None:
-        ledger.add("child", "active", None)
-        ledger.close()
+    def add_twice() -> None:
+        other = Ledger(tmp_path / "ledger.sqlite")
+        other.add("first", "active", None)
+        os.write(answers[1], b"x")
+        os.read(go[0], 1)
+        other.add("second", "active", None)
 
-    Forked(add).result()
-    ledger.add("after", "active", None)
-    assert {info.key for info in ledger.walk()} == {"parent", "child", "after"}
+    child = Forked(add_twice)
+    os.read(answers[0], 1)
+    assert len(ledger.numbers()) == 2
+    ledger.close()
+    os.write(go[1], b"x")
+    child.result()
+    for descriptor in (*answers, *go):
+        os.close(descriptor)
+    assert [info.key for info in ledger.walk()] == ["parent", "first", "second"]
+
+
+def test_a_child_forked_inside_a_transaction_is_told_so(ledger: Ledger) -> None:
+    with ledger.transaction():
+        ledger.add("parent", "active", None)
+        with pytest.raises(AssertionError, match="was forked inside a transaction"):
+            Forked(ledger.numbers).result()
+    assert len(ledger.numbers()) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_fork_waits_for_the_transactions_of_other_threads(ledger: Ledger) -> None:
+    begun = threading.Event()
+    ended: list[str] = []
+
+    def work() -> None:
+        with ledger.transaction():
+            ledger.add("thread", "active", None)
+            begun.set()
+            for number in range(200):
+                ledger.add(str(number), "active", None)
+            ended.append("thread")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    assert len(Forked(ledger.numbers).result()) == 201
+    assert ended == ["thread"]
+    thread.join()
 
 
 def test_threads_share_a_ledger(ledger: Ledger) -> None:

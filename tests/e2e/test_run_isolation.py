@@ -57,7 +57,7 @@ def test_no_descriptor_of_the_caller_gets_inside(swapbox: Sandbox, tmp_path: Pat
 
 @pytest.mark.parametrize("fd", range(3, 12))
 def test_a_working_directory_is_no_way_out(swapbox: Sandbox, fd: int) -> None:
-    # CVE-2024-21626: a descriptor of the host's file system, kept open until the command runs, as working directory.
+    # CVE-2024-21626: a working directory by way of a descriptor that the engine still holds open.
     marker = swapbox.directory / "marker"
     marker.touch()
     script = f"ls -d ../../../../../../../..{marker} ..{marker}"

@@ -12,6 +12,6 @@ from swapbox_registry_hub.driver import Driver
 class TestContract(NetworkRegistryContract):
     @pytest.fixture
     def driver(self) -> Iterator[Driver]:
-        driver = Driver(timeout=0.3, keyring=Keyring(environ={}, warn=pytest.fail), sleep=lambda _seconds: None)
+        driver = Driver(timeout=2.0, keyring=Keyring(environ={}, warn=pytest.fail), sleep=lambda _seconds: None)
         yield driver
         driver.close()

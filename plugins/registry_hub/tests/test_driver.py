@@ -17,7 +17,7 @@ import pytest
 
 from swapbox import DriverContext
 from swapbox.descriptors import OCI_MANIFEST, Descriptor, digest_of
-from swapbox.errors import DataError, InvalidInput, NotFound, PermissionDenied, Unavailable
+from swapbox.errors import DataError, InvalidInput, NotFound, PermissionDenied, Unavailable, Unsupported
 from swapbox.images.pull import pull
 from swapbox.references import Reference
 from swapbox.store.content import ContentStore
@@ -225,6 +225,18 @@ def test_a_log_in_does_not_follow_a_redirect_to_another_host(
         assert not any("authorization" in request.headers for request in elsewhere.requests)
 
 
+def test_a_host_that_is_redirected_to_cannot_ask_for_the_log_in(
+    server: RegistryServer, app: Reference, make: Make
+) -> None:
+    with RegistryServer() as elsewhere:
+        elsewhere.faults.auth = "bearer"
+        server.faults.auth, server.faults.users = "basic", {"ann": "secret"}
+        server.faults.redirect_blobs = f"http://{elsewhere.host}"
+        with pytest.raises(PermissionDenied):
+            make(_auths(server.host, "ann", "secret")).open_blob(app, LAYER)
+        assert not any("authorization" in request.headers for request in elsewhere.requests)
+
+
 def test_redirects_have_an_end(server: RegistryServer, app: Reference, make: Make) -> None:
     server.faults.redirect_blobs = f"http://{server.host}"
     with pytest.raises(Unavailable, match="redirects more than"):
@@ -287,7 +299,8 @@ def test_an_interrupt_ends_a_pull_that_hangs(server: RegistryServer, tmp_path: P
         "class Told:\n    def message(self, text): pass\n"
         "    def layer(self, digest, status, current=0, total=0): print(current, flush=True)\n"
         "driver = Driver.from_options({}, warn=print)\n"
-        "pull(Reference.parse(sys.argv[1]), registry=driver, content=ContentStore(Path(sys.argv[2])), progress=Told())"
+        "content = ContentStore(Path(sys.argv[2]))\n"
+        "pull(Reference.parse(sys.argv[1]), registry=driver, content=content, progress=Told())"
     )
     command = [sys.executable, "-c", code, str(server.reference("demo/app")), str(tmp_path / "content")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -450,6 +463,25 @@ def test_a_timeout_that_is_no_number_of_seconds_is_refused(tmp_path: Path, value
     (spec,) = swapbox_registries()
     with pytest.raises(InvalidInput, match="timeout"):
         spec.factory(DriverContext(tmp_path, tmp_path, {"timeout": value}))
+
+
+def test_a_proxy_that_is_down_is_named_as_the_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    keyring = Keyring(environ={}, warn=pytest.fail)
+    driver = Driver(timeout=5.0, insecure=frozenset({"far.example"}), keyring=keyring)
+    with pytest.raises(
+        Unavailable, match=r"cannot reach registry far\.example through the proxy: connection refused"
+    ):
+        driver.resolve(Reference("far.example", "demo/app", "latest"))
+    driver.close()
+
+
+def test_a_request_that_the_registry_does_not_take_is_not_tried_again(
+    server: RegistryServer, app: Reference, make: Make
+) -> None:
+    server.faults.refuse = [400] * 2
+    with pytest.raises(Unsupported, match="400 Bad Request"):
+        make(sleep=pytest.fail).resolve(app)
 
 
 def test_a_host_that_does_not_exist_is_unavailable() -> None:

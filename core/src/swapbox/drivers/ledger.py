@@ -11,28 +11,25 @@ writers wait, and nobody ever sees the one without the other::
         number = ledger.add(key, "active", parent)
         os.mkdir(root / str(number))
 
-Several processes and threads may use one file at once; a forked child opens its own connection.
+Several processes and threads may use one file at once, and a process that uses it may fork.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sqlite3
 import time
-from _thread import RLock
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 from swapbox.drivers.storage import SnapshotInfo, SnapshotKind
-from swapbox.errors import AlreadyExists, Conflict, DataError, InvalidInput, NotFound, Unavailable
+from swapbox.errors import AlreadyExists, Conflict, InvalidInput, NotFound
+from swapbox.linux.wal import WalFile
 
 _VERSION = 1
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
+_SCHEMA = """
 CREATE TABLE snapshots (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     key TEXT NOT NULL UNIQUE,
@@ -42,8 +39,6 @@ CREATE TABLE snapshots (
     labels TEXT NOT NULL
 ) STRICT;
 CREATE INDEX snapshots_by_parent ON snapshots (parent);
-PRAGMA user_version = {_VERSION};
-COMMIT;
 """
 _CHAIN = """
 WITH RECURSIVE chain (depth, number, key, kind, parent) AS (
@@ -87,27 +82,11 @@ class Ledger:
     """
 
     def __init__(self, path: Path, *, timeout: float = 60.0) -> None:
-        self._path = path
-        self._timeout = timeout
-        self._lock = RLock()
-        self._db: sqlite3.Connection | None = None
-        self._pid = 0
+        self._file = WalFile(path, schema=_SCHEMA, version=_VERSION, timeout=timeout)
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """Do what the block does in one write transaction; an error undoes it. Blocks may be nested."""
-        with self._connection() as db:
-            if db.in_transaction:
-                yield db
-                return
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
+        return self._file.transaction()
 
     def add(
         self, key: str, kind: SnapshotKind, parent: str | None, labels: Mapping[str, str] | None = None
@@ -135,7 +114,7 @@ class Ledger:
 
         :raises NotFound: there is none of this key.
         """
-        with self._connection() as db:
+        with self._file.connection() as db:
             row = db.execute(_INFO + "WHERE s.key = ?", (key,)).fetchone()
         if row is None:
             raise NotFound(f"snapshot {key} does not exist")
@@ -146,7 +125,7 @@ class Ledger:
 
         :raises NotFound: there is none of this key.
         """
-        with self._connection() as db:
+        with self._file.connection() as db:
             rows = db.execute(_CHAIN, (key,)).fetchall()
         if not rows:
             raise NotFound(f"snapshot {key} does not exist")
@@ -197,13 +176,13 @@ class Ledger:
 
     def walk(self) -> Iterator[SnapshotInfo]:
         """Yield every snapshot, parents before their children, as of the moment of the call."""
-        with self._connection() as db:
+        with self._file.connection() as db:
             rows = db.execute(_INFO + "ORDER BY s.number").fetchall()
         return map(_info, rows)
 
     def numbers(self) -> set[int]:
         """Return the numbers of all snapshots."""
-        with self._connection() as db:
+        with self._file.connection() as db:
             return {row[0] for row in db.execute("SELECT number FROM snapshots")}
 
     def forget(self, numbers: Collection[int]) -> None:
@@ -213,54 +192,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file; calling it twice is fine, and any other method opens it again."""
-        with self._lock:
-            if self._db is not None and self._pid == os.getpid():
-                self._db.close()
-                self._db = None
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                if self._db is None or self._pid != os.getpid():
-                    self._pid, self._db = os.getpid(), _open(self._path, self._timeout)
-                yield self._db
-            except sqlite3.OperationalError as error:
-                raise Unavailable(f"cannot use {self._path}: {error}") from error
-            except sqlite3.DatabaseError as error:
-                raise DataError(f"cannot use {self._path}: {error}") from error
-
-
-def _open(path: Path, timeout: float) -> sqlite3.Connection:
-    # The lock makes the connection safe among threads. Autocommit: transactions are begun by hand.
-    db = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
-    version = _version(db) or _create(db, path)
-    if version != _VERSION:
-        db.close()
-        raise DataError(
-            f"{path} has version {version}, this swapbox knows {_VERSION}", hint="use the swapbox that wrote it"
-        )
-    # With a write-ahead log, NORMAL survives kill -9 without waiting for the disk at each commit.
-    db.execute("PRAGMA synchronous = NORMAL")
-    return db
-
-
-def _create(db: sqlite3.Connection, path: Path) -> int:
-    # Turning the log on does not wait for others that do the same, so one creates and the rest look again.
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
-        if not _version(db):
-            db.execute("PRAGMA journal_mode = WAL")
-            db.executescript(_SCHEMA)
-        return _version(db)
-    finally:
-        os.close(directory)
-
-
-def _version(db: sqlite3.Connection) -> int:
-    version: int = db.execute("PRAGMA user_version").fetchone()[0]
-    return version
+        self._file.close()
 
 
 def _committed(db: sqlite3.Connection, parent: str) -> int:

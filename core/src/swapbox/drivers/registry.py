@@ -2,7 +2,11 @@
 
 A driver turns a :class:`~swapbox.references.Reference` into a descriptor, and descriptors into bytes. It verifies
 that a manifest has the digest it was asked for; the *caller* verifies blobs while it streams them, since a resumed
-blob can only be verified as a whole.
+blob can only be verified as a whole. The caller also goes on with a blob that breaks off, so a driver tries again
+only what has given nothing yet.
+
+A pull is: ``resolve`` the reference, ``manifest`` once or (with an index) twice, then ``open_blob`` for the config
+and for three layers at a time, *from several threads at once*.
 
 Optional powers, named in ``RegistrySpec.capabilities``: ``push``, ``search`` and ``login`` are reserved for
 interfaces of a later release.
@@ -19,7 +23,7 @@ from swapbox.references import Reference
 
 
 class BlobReader(Protocol):
-    """A blob being received; a context manager that closes the connection."""
+    """A blob being received; a context manager that closes the connection. One thread reads."""
 
     offset: int
     """Where the bytes really start: the offset asked for, or 0 when the source cannot resume."""
@@ -32,7 +36,11 @@ class BlobReader(Protocol):
         ...
 
     def close(self) -> None:
-        """End the transfer; calling it twice is fine."""
+        """End the transfer; calling it twice is fine.
+
+        May be called from another thread than the one that reads, whose ``read`` then ends at once: by raising
+        ``Unavailable``, or with what it has.
+        """
         ...
 
     def __enter__(self) -> BlobReader: ...
@@ -43,9 +51,9 @@ class BlobReader(Protocol):
 class RegistryDriver(Protocol):
     """A source of images.
 
-    Every method raises ``NotFound`` (no such image, tag or blob), ``PermissionDenied`` (401, 403: log in),
-    ``Unavailable`` (down, slow, 429, 5xx: after the driver's own retries) or ``DataError`` (the answer is not what
-    it claims to be).
+    Every method may be called from several threads at once, and raises ``NotFound`` (no such image, tag or blob),
+    ``PermissionDenied`` (401, 403: log in), ``Unavailable`` (down, slow, 429, 5xx: after its own retries),
+    ``Unsupported`` (other refusals) or ``DataError`` (the answer is not what it claims to be).
     """
 
     def resolve(self, reference: Reference) -> Descriptor:

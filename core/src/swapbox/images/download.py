@@ -90,13 +90,9 @@ class Downloads:
                 thread.join()
         except BaseException as error:
             self._cancel(feeds, error)
-            # Closing the readers ends a thread that receives. One that still waits for an answer ends within the
-            # driver's timeout: worth waiting for after an error, but not when the user wants the prompt back.
-            for thread in filter(lambda thread: thread.ident, threads):
-                thread.join(None if isinstance(error, Exception) else _PATIENCE)
-            if isinstance(error, Exception) and self._error is not None and self._error is not error:
-                raise self._error from error
-            raise
+            _wait_for(threads, seconds=None if isinstance(error, Exception) else _PATIENCE)
+            if not isinstance(error, Exception):
+                raise
         if self._error is not None:
             raise self._error
 
@@ -201,6 +197,17 @@ class Downloads:
     def _check(self) -> None:
         if self._stop.is_set():
             raise _Stopped
+
+
+def _wait_for(threads: Sequence[threading.Thread], *, seconds: float | None) -> None:
+    """Wait for threads that were told to stop.
+
+    Closing its reader ends a thread that receives. One that still waits for an answer ends within the driver's
+    timeout: worth waiting for after an error, but not when the user wants the prompt back.
+    """
+    for thread in threads:
+        if thread.ident is not None:  # it was started
+            thread.join(seconds)
 
 
 class _Broken(Exception):

@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from swapbox.descriptors import digest_of
 from swapbox.errors import Conflict, InvalidInput, NotFound
 from swapbox.linux.process import Process
 from swapbox.references import Reference
-from swapbox.store.content import ContentStore, digest_of
+from swapbox.store.content import ContentStore
 
 if TYPE_CHECKING:
     from swapbox.descriptors import Descriptor

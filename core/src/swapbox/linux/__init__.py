@@ -1,1 +1,1 @@
-"""The one typed seam for kernel calls: everything that Python's ``os`` does not offer is in here and nowhere else."""
+"""The one typed seam for kernel calls: what Python's ``os`` does not offer is in here and nowhere else."""

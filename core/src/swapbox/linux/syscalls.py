@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Sequence
-from ctypes import c_char_p, c_int, c_long, c_uint, c_ulong
+from ctypes import c_char_p, c_int, c_long, c_uint, c_ulong, c_void_p
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -146,6 +146,7 @@ _libc.mount.argtypes = (c_char_p, c_char_p, c_char_p, c_ulong, c_char_p)
 _libc.umount2.argtypes = (c_char_p, c_int)
 _libc.unshare.argtypes = (c_int,)
 _libc.setns.argtypes = (c_int, c_int)
+_libc.signal.argtypes = (c_int, c_void_p)
 _libc.prctl.argtypes = (c_int, c_ulong, c_ulong, c_ulong, c_ulong)
 
 
@@ -312,6 +313,15 @@ def _shown(path: Path | int) -> Path | None:
     return None if isinstance(path, int) else path
 
 
+def reset_signals() -> None:
+    """Call signal(2) with SIG_DFL for every signal: ignored ones would stay ignored after execve(2).
+
+    Handlers that Python knows of are forgotten without its knowledge, so this is for a child about to execve.
+    """
+    for number in range(1, 65):
+        _libc.signal(number, None)
+
+
 def execve(program: Path | int, arguments: Sequence[str | bytes], environment: Sequence[str | bytes]) -> None:
     """Call execve(2), or execveat(2) with AT_EMPTY_PATH on a descriptor; returns only by raising.
 
@@ -339,7 +349,7 @@ def join_session_keyring(name: str) -> None:
 
 
 class _FilterProgram(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+    _fields_ = (("length", ctypes.c_ushort), ("filter", c_void_p))
 
 
 def set_seccomp_filter(program: bytes, flags: int = 0) -> None:

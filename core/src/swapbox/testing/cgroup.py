@@ -196,7 +196,7 @@ class CgroupControllerContract:
     ) -> None:
         for resources in ({"network": {"classID": 1}}, {"rdma": {"mlx5_1": {"hcaHandles": 1}}}):
             for key in controller.missing(resources):
-                assert key in resources
+                assert key.partition(".")[0] in resources
                 with pytest.raises(Unsupported, match=key):
                     controller.create(f"{parent}/group", resources)
         assert controller.walk(parent) == []

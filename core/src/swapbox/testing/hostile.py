@@ -83,7 +83,7 @@ ESCAPES: Mapping[str, Callable[[Path], Layer]] = {
 
 def devices() -> Layer:
     """A block device that would give access to the host's loop device 0."""
-    return layer_of([directory("dev"), _device("dev/loop0")])
+    return layer_of([directory("node"), _device("node/loop0")])
 
 
 def zeros(size: int) -> Layer:

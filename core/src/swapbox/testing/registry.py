@@ -66,7 +66,7 @@ class RegistryDriverContract:
 
     @pytest.fixture
     def driver(self, server: Any) -> RegistryDriver:
-        """Give the driver under test, which waits at most a second for anything; to be overridden."""
+        """Give the driver under test, which waits some two seconds for an answer; to be overridden."""
         raise NotImplementedError("override the fixture 'driver'")
 
     @pytest.fixture

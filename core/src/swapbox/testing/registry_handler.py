@@ -8,10 +8,11 @@ import json
 import re
 import secrets
 import urllib.parse
+from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from swapbox.descriptors import digest_of
 
@@ -23,6 +24,14 @@ _ROUTE = re.compile(r"/v2/(?P<repository>.+)/(?P<what>manifests|blobs|tags)/(?P<
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _CODES = {400: "MANIFEST_INVALID", 401: "UNAUTHORIZED", 404: "MANIFEST_UNKNOWN", 405: "UNSUPPORTED"}
 _CHUNK = 256 * 1024
+
+
+class Request(NamedTuple):
+    """One request that was received; header names in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -75,8 +84,6 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing; tests look at ``RegistryServer.requests``."""
 
     def _answer(self) -> None:
-        from swapbox.testing.registry_server import Request
-
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.registry.requests.append(Request(self.command, self.path, headers))
         self.body = self.rfile.read(int(headers.get("content-length", 0)))

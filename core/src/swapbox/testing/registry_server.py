@@ -15,14 +15,14 @@ import contextlib
 import socket
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from swapbox.testing.registry_contents import RegistryContents
-from swapbox.testing.registry_handler import Handler
+from swapbox.testing.registry_handler import Handler, Request
 
 
 class Faults:
@@ -63,14 +63,6 @@ class Faults:
         self.ranges = True
         self.bad_ranges = False
         self.head = True
-
-
-class Request(NamedTuple):
-    """One request that was received; header names in lower case."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
 
 
 class RegistryServer(RegistryContents):

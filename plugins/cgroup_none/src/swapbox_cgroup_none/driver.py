@@ -91,7 +91,7 @@ class Handle:
 
 
 def _keys(resources: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the dotted names of limits. The device rules every container has are no limit that a user asked for."""
+    """Yield the dotted names of what the object sets."""
     for part, value in resources.items():
         if isinstance(value, Mapping) and part not in ("unified", "rdma"):
             yield from (f"{part}.{name}" for name, limit in value.items() if limit not in (None, "", []))

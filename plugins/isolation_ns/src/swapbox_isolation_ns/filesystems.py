@@ -11,7 +11,6 @@ from contextlib import suppress
 from swapbox.linux import syscalls
 from swapbox_isolation_ns.plan import Plan
 from swapbox_isolation_ns.plan_mounts import MountStep
-from swapbox_isolation_ns.targets import make_target
 
 _COPY = syscalls.OPEN_TREE_CLONE | syscalls.OPEN_TREE_CLOEXEC | syscalls.AT_RECURSIVE
 _CGROUP = "/sys/fs/cgroup"
@@ -20,10 +19,10 @@ _NOT_ALLOWED = (errno.EPERM, errno.EACCES)
 Options = Sequence[tuple[str, str | None]]
 
 
-def mount_file_system(root: int, target: int, step: MountStep, plan: Plan) -> int:
+def mount_file_system(target: int, step: MountStep, plan: Plan) -> int:
     """Mount what ``step`` asks for on the descriptor ``target``; return the mount, whose descriptor stays open."""
     if step.type in ("cgroup", "cgroup2"):
-        mount = _mount_cgroups(root, target, step, plan)
+        mount = _mount_cgroups(target, step, plan)
     else:
         mount = _make(step, _options(target, step), plan)
         syscalls.move_mount(mount, target)
@@ -34,7 +33,7 @@ def mount_file_system(root: int, target: int, step: MountStep, plan: Plan) -> in
 
 def _make(step: MountStep, options: Options, plan: Plan) -> int:
     try:
-        return detached(step.type, step.source or step.type, options, step.set & ~step.clear)
+        return detached(step.type, step.source or step.type, options, step.set)
     except OSError as error:
         # In a user namespace: sysfs belongs to the network namespace, proc to the pid namespace, mqueue to the ipc
         # namespace. When that one is the host's, the host's mount is all there is.
@@ -70,9 +69,9 @@ def detached(kind: str, source: str, options: Options, attributes: int) -> int:
         os.close(context)
 
 
-def _mount_cgroups(root: int, target: int, step: MountStep, plan: Plan) -> int:
+def _mount_cgroups(target: int, step: MountStep, plan: Plan) -> int:
     """Mount the container's own part of the hierarchies: one mount with cgroup v2, one for each with v1."""
-    attributes = step.set & ~step.clear
+    attributes = step.set
     hierarchies = _hierarchies()
     if not any(controllers for controllers, _ in hierarchies):
         path = hierarchies[0][1] if hierarchies else "/"
@@ -86,7 +85,7 @@ def _mount_cgroups(root: int, target: int, step: MountStep, plan: Plan) -> int:
     for controllers, path in hierarchies:
         if controllers:
             with _skipping_forbidden():
-                _mount_hierarchy(root, step, plan, controllers, path, attributes)
+                _mount_hierarchy(mount, plan, controllers, path, attributes)
     syscalls.mount_setattr(mount, set=attributes)
     return mount
 
@@ -98,22 +97,22 @@ class _skipping_forbidden(suppress):  # noqa: N801 - used like the function it d
         super().__init__(PermissionError, FileNotFoundError)
 
 
-def _mount_hierarchy(root: int, step: MountStep, plan: Plan, controllers: str, path: str, attributes: int) -> None:
+def _mount_hierarchy(top: int, plan: Plan, controllers: str, path: str, attributes: int) -> None:
+    """Mount one hierarchy below the tmpfs ``top``, which is ours and needs no caution."""
     name = controllers.removeprefix("name=")
     if controllers != name:
         options: Options = (("name", name),)
     else:
         options = tuple((controller, None) for controller in name.split(","))
     mount = _cgroup(plan, "cgroup", options, f"{_CGROUP}/{name}{path}", attributes)
-    onto = make_target(root, f"{step.target}/{name}", directory=True)
+    os.mkdir(name, 0o755, dir_fd=top)
+    onto = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=top)
     syscalls.move_mount(mount, onto)
     os.close(mount)
     os.close(onto)
     if "," in name:
-        parent = make_target(root, step.target, directory=True)
         for alias in name.split(","):
-            os.symlink(name, alias, dir_fd=parent)
-        os.close(parent)
+            os.symlink(name, alias, dir_fd=top)
 
 
 def _cgroup(plan: Plan, kind: str, options: Options, host_path: str, attributes: int) -> int:

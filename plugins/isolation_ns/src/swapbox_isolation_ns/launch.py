@@ -1,4 +1,4 @@
-"""Clone a process into its namespaces and see it through its set-up: the creator's side and the child's first steps.
+"""Clone a process into its namespaces and see it through its set-up: the creator's side, the child's first steps.
 
 The story: the creator opens whatever the child will need, clones it, gives it id maps and limits that only an
 outsider may set, and says "go". The child does the rest (``child.py``), writes one byte to the report pipe, and
@@ -112,9 +112,7 @@ def _shed() -> None:
     gc.disable()
     # Soon "/" is the image, and somebody may have put modules there where Python would look for its own.
     sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") in _SAFE_FINDERS]
-    for number in signal.valid_signals():
-        if signal.getsignal(number) not in (signal.SIG_DFL, None):
-            signal.signal(number, signal.SIG_DFL)
+    syscalls.reset_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

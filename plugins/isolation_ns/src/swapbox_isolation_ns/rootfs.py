@@ -2,8 +2,8 @@
 
 The image is hostile: any path in it may be a symbolic link to anywhere. So every path is resolved by openat2(2)
 with the container's root as ``/``, and what is mounted or made goes onto the descriptor that came out, never onto
-a path. What comes from the host (the root file system, bind mounts) was opened by the creator as detached mounts, so
-this process needs no path of the host, which in a user namespace it might not be allowed to walk.
+a path. What comes from the host (the root file system, bind mounts) was opened by the creator as detached mounts,
+so this process needs no path of the host, which in a user namespace it might not be allowed to walk.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Terminal(NamedTuple):
 def build(plan: Plan, trees: Trees) -> Terminal | None:
     """Make the tree the process's root; return the pty when the plan has one."""
     root = trees.root
+    os.umask(0)  # The modes of what is made are the plan's.
     with doing("separate the mounts from the host's"):
         syscalls.mount_setattr("/", flags=syscalls.AT_RECURSIVE, propagation=syscalls.MS_PRIVATE)
     with doing(f"mount the root file system {plan.rootfs}"):
@@ -84,7 +85,7 @@ def _mount_all(plan: Plan, trees: Trees) -> int | None:
                 plain = step.type in ("proc", "sysfs")
                 target = make_target(trees.root, step.target, directory=True, follow=not plain)
                 _check_not_proc(target, proc, step)
-                mounted = mount_file_system(trees.root, target, step, plan)
+                mounted = mount_file_system(target, step, plan)
                 proc = mounted if step.type == "proc" else proc
                 os.close(target)
     return proc
@@ -176,7 +177,7 @@ def mask(root: int, paths: Sequence[str]) -> None:
 
 def _empty_directory() -> int:
     context = syscalls.fsopen("tmpfs")
-    for name, value in (("size", "0"), ("nr_inodes", "1"), ("mode", "0755")):
+    for name, value in (("source", "tmpfs"), ("size", "0"), ("nr_inodes", "1"), ("mode", "0755")):
         syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, name, value)
     syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE)
     attributes = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV

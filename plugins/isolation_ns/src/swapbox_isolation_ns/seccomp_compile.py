@@ -1,4 +1,4 @@
-"""Compile an OCI ``linux.seccomp`` object to BPF with libseccomp, with an answer for system calls newer than both."""
+"""Compile an OCI ``linux.seccomp`` object to BPF with libseccomp, and answer for system calls newer than it."""
 
 from __future__ import annotations
 

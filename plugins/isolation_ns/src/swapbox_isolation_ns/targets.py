@@ -23,7 +23,8 @@ def make_target(root: int, path: str, *, directory: bool, follow: bool = True) -
     try:
         return syscalls.openat2(root, path, os.O_PATH, resolve=resolve)
     except FileNotFoundError:
-        _make(root, path, directory=directory)
+        if not (directory and _make_last(root, path)):
+            _make(root, path, directory=directory)
         return syscalls.openat2(root, path, os.O_PATH, resolve=resolve)
 
 
@@ -36,6 +37,22 @@ def make_parent(root: int, path: str) -> Iterator[tuple[int, str]]:
         yield fd, name
     finally:
         os.close(fd)
+
+
+def _make_last(root: int, path: str) -> bool:
+    """Make only the last name, the usual case; return whether that was possible."""
+    parent, _, name = path.rpartition("/")
+    try:
+        fd = syscalls.openat2(root, parent or "/", _DIRECTORY & ~os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        os.mkdir(name, 0o755, dir_fd=fd)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def _make(root: int, path: str, *, directory: bool) -> None:

@@ -1,7 +1,7 @@
 """Open what a container takes from the host as detached mounts, before it is cloned.
 
-The creator may walk any path; the child, in a user namespace of its own, often may not. And a source that is opened
-once cannot be exchanged afterwards.
+The creator may walk any path; the child, in a user namespace of its own, often may not. And a source that is
+opened once cannot be exchanged afterwards.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _open_bind(step: MountStep) -> int:
 
 
 def _set_options(tree: int, step: MountStep) -> None:
-    """Set what was asked for and leave the rest, such as a flag that the source's own mount has and may not lose."""
+    """Set what was asked for and leave the rest, such as flags of the source's mount that may not be cleared."""
     syscalls.mount_setattr(
         tree,
         flags=syscalls.AT_RECURSIVE if step.propagation_recursive else 0,

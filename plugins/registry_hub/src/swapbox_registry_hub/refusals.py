@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 
-from swapbox.errors import PermissionDenied, Unavailable
+from swapbox.errors import PermissionDenied, Unavailable, Unsupported
 from swapbox.references import Reference
 
 
@@ -45,7 +45,7 @@ def login_failed(host: str, body: bytes) -> PermissionDenied:
     )
 
 
-def failing(host: str, status: int, body: bytes) -> Unavailable:
+def failing(host: str, status: int, body: bytes) -> Unavailable | Unsupported:
     """Return the error for 429, 5xx and what else is not expected."""
     said = detail(body)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -53,10 +53,12 @@ def failing(host: str, status: int, body: bytes) -> Unavailable:
             f"registry {host}: {said or 'toomanyrequests: too many requests'}",
             hint=f"wait a while, or log in for a higher limit: docker login {host}",
         )
-    return Unavailable(
-        f"registry {host}: received unexpected HTTP status: {status} {_phrase(status)}{said and f' ({said})'}",
-        hint="the fault is the registry's: try again later",
+    message = (
+        f"registry {host}: received unexpected HTTP status: {status} {_phrase(status)}{said and f' ({said})'}"
     )
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Unsupported(message)
+    return Unavailable(message, hint="the fault is the registry's: try again later")
 
 
 def _phrase(status: int) -> str:

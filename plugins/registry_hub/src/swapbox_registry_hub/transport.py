@@ -90,7 +90,8 @@ class Transport:
         """Send with the token we have; when that is refused, get one and send again."""
         authorization = self._login.known(reference)
         response = self._followed(method, url, headers, authorization)
-        if response.status_code != HTTPStatus.UNAUTHORIZED:
+        # Only the registry's own challenge: where it redirects to must not learn the log-in by asking for it.
+        if response.status_code != HTTPStatus.UNAUTHORIZED or _origin(response.url) != _origin(url):
             return response
         challenge = response.headers.get("WWW-Authenticate", "")
         response.close()

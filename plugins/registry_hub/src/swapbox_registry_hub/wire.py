@@ -60,6 +60,8 @@ def error_body(response: requests.Response) -> bytes:
 def translated(error: BaseException, host: str, timeout: float | None) -> Unavailable:
     """Turn whatever requests, urllib3 or the socket raise into an error that names the registry."""
     causes = list(_causes(error))
+    if any(isinstance(cause, requests.exceptions.ProxyError) for cause in causes):
+        host = f"{host} through the proxy"
     for cause in causes:
         if isinstance(cause, ssl.SSLError):
             reason = getattr(cause, "verify_message", "") or cause.reason or str(cause)
