@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 # What the tests run for real: registries, other engines to compare with, a base system, a static shell.
-PACKAGES := busybox-static crun debootstrap docker-registry hyperfine libseccomp2 nftables runc skopeo strace tini uidmap umoci
+PACKAGES := busybox-static crun debootstrap docker-registry docker.io hyperfine libseccomp2 nftables runc skopeo strace tini uidmap umoci
 
 .PHONY: venv check test demo bench clean debian
 

@@ -27,6 +27,7 @@ step() { # step TITLE COMMAND...: show and run a command, and say how long it to
 step "An image of the host's own sh, ls, cat and id, with the libraries they need" \
     swapbox image from-host --output "$work/layout" demo sh ls cat id sleep
 
+touch "$work/server"
 python -m swapbox.testing.registry_server --dir "$work/layout" --port 0 >"$work/server" &
 server=$!
 until address=$(grep -om1 '127.0.0.1:[0-9]*' "$work/server"); do

@@ -155,6 +155,8 @@ def test_no_command_goes_through_a_shell() -> None:
 
 def is_state(node: ast.AST, module: ast.Module) -> bool:
     """Say whether a node makes something at the top of a module that is there to be filled, or fills it."""
+    if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation).startswith("Mapping"):
+        return False  # typed so that nothing can be put in
     if isinstance(node, (ast.Assign, ast.AnnAssign)) and node in module.body and node.value is not None:
         return ast.unparse(node.value) in {"[]", "{}", "set()", "dict()", "list()"}
     return isinstance(node, ast.Global)

@@ -20,10 +20,6 @@ def start(swapbox: Sandbox, name: str, *command: str) -> str:
     return swapbox.ok("run", "-d", "--name", name, *(command or ("busybox", "sleep", "1000")))
 
 
-def names(swapbox: Sandbox, *options: str) -> list[str]:
-    return swapbox.ok("ps", *options, "--format", "{{.Names}}").split()
-
-
 def test_ps_shows_what_runs(swapbox: Sandbox) -> None:
     container = start(swapbox, "web")
     header, line = swapbox.ok("ps").splitlines()
@@ -36,8 +32,8 @@ def test_ps_shows_what_runs(swapbox: Sandbox) -> None:
 def test_ps_a_shows_what_has_ended_too_newest_first(swapbox: Sandbox) -> None:
     swapbox("run", "--name", "first", "busybox", "sh", "-c", "exit 3")
     start(swapbox, "second")
-    assert names(swapbox) == ["second"]
-    assert names(swapbox, "-a") == ["second", "first"]
+    assert swapbox.names() == ["second"]
+    assert swapbox.names("-a") == ["second", "first"]
     assert "Exited (3) " in swapbox.ok("ps", "-a").splitlines()[2]
 
 
@@ -58,7 +54,7 @@ def test_stop_sends_term_and_prints_the_name_as_typed(swapbox: Sandbox) -> None:
     swapbox.wait_log("polite", "ready")
     assert swapbox.ok("stop", container[:7]) == container[:7]
     assert swapbox.state("polite")["ExitCode"] == 5
-    assert names(swapbox) == []
+    assert swapbox.names() == []
 
 
 def test_stop_kills_what_does_not_listen(swapbox: Sandbox) -> None:
@@ -95,13 +91,13 @@ def test_kill_of_a_stopped_container_is_an_error(swapbox: Sandbox) -> None:
 def test_rm_refuses_what_runs(swapbox: Sandbox) -> None:
     start(swapbox, "busy")
     swapbox("rm", "busy").fails(1, "stop the container before")
-    assert names(swapbox) == ["busy"]
+    assert swapbox.names() == ["busy"]
 
 
 def test_rm_f_removes_what_runs(swapbox: Sandbox) -> None:
     container = start(swapbox, "busy")
     assert swapbox.ok("rm", "-f", "busy") == "busy"
-    assert names(swapbox, "-a") == []
+    assert swapbox.names("-a") == []
     assert not list(swapbox.root.rglob(f"*{container}*"))
     assert not list(swapbox.run_root.rglob(f"*{container}*"))
     swapbox.assert_no_leaks()
@@ -114,7 +110,7 @@ def test_several_names_are_echoed_and_a_wrong_one_stops_nothing(swapbox: Sandbox
     result = swapbox(*verb, "one", "nope", "two")
     assert result.out.split() == ["one", "two"]
     result.fails(0 if verb == ("rm", "-f") else 1, "No such container: nope")
-    wait_until(lambda: names(swapbox) == [], "both have ended")
+    wait_until(lambda: swapbox.names() == [], "both have ended")
 
 
 def test_a_unique_beginning_of_the_id_is_enough(swapbox: Sandbox) -> None:

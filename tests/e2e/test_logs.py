@@ -77,7 +77,7 @@ def test_a_wrong_time_is_an_error(spaced: Sandbox) -> None:
 def test_follow_goes_on_until_the_container_ends(swapbox: Sandbox) -> None:
     script = "echo first; read line; echo $line; exit 3"
     with swapbox.start("run", "-i", "--name", "live", "busybox", "sh", "-c", script, stdin=-1) as command:
-        wait_until(lambda: "live" in swapbox.ok("ps", "--format", "{{.Names}}").split(), "it runs")
+        wait_until(lambda: "live" in swapbox.names(), "it runs")
         swapbox.wait_log("live", "first")
         with swapbox.start("logs", "-f", "live") as follower:
             assert follower.stdout

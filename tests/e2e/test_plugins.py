@@ -96,12 +96,14 @@ def test_plugins_can_be_left_out(swapbox: Sandbox, tmp_path: Path, arguments: tu
 def test_a_storage_driver_from_outside_runs_containers(swapbox: Sandbox, tmp_path: Path) -> None:
     env = install(tmp_path, "copycat", COPYCAT.format(name="copycat"))
     assert "copycat" in swapbox("plugins", "ls", env=env).out
-    result = swapbox("run", "--name", "x", "--storage-driver", "copycat", "busybox", "echo", "hi", env=env).check()
+    result = swapbox(
+        "run", "--name", "cat", "--storage-driver", "copycat", "busybox", "echo", "hi", env=env
+    ).check()
     assert result.out == "hi"
     # Without the plugin the container cannot be removed, and the error says what is missing.
-    swapbox("rm", "x").fails(1, "copycat")
-    assert swapbox("ps", "-a", "--format", "{{.Names}}").out == "x"
-    assert swapbox("rm", "x", env=env).out == "x"
+    swapbox("rm", "cat").fails(1, "copycat")
+    assert swapbox.names("-a") == ["cat"]
+    assert swapbox("rm", "cat", env=env).out == "cat"
 
 
 def test_two_plugins_with_one_name_are_both_named(swapbox: Sandbox, tmp_path: Path) -> None:
@@ -126,8 +128,8 @@ def test_why_explains_each_choice(swapbox: Sandbox) -> None:
 
 
 def test_the_environment_chooses_a_driver(swapbox: Sandbox) -> None:
-    swapbox("run", "--name", "x", "busybox", "true", env={"SWAPBOX_LOG_DRIVER": "none"}).check()
-    assert swapbox.inspect("x")["HostConfig"]["LogConfig"]["Type"] == "none"
+    swapbox("run", "--name", "chosen", "busybox", "true", env={"SWAPBOX_LOG_DRIVER": "none"}).check()
+    assert swapbox.inspect("chosen")["HostConfig"]["LogConfig"]["Type"] == "none"
 
 
 def test_version_and_info_say_what_is_here(swapbox: Sandbox) -> None:

@@ -79,6 +79,6 @@ def test_ulimits_are_set(swapbox: Sandbox, option: str, line: str) -> None:
 
 
 def test_without_cgroups_a_limit_that_was_asked_for_is_an_error(swapbox: Sandbox) -> None:
-    swapbox("run", "--cgroup", "none", "-m", "64m", "busybox", "true").fails(125, "memory")
+    swapbox("run", "--rm", "--cgroup", "none", "-m", "64m", "busybox", "true").fails(125, "memory")
     assert swapbox.ok("run", "--rm", "--cgroup", "none", "busybox", "echo", "hi") == "hi"
     assert swapbox.ok("ps", "-a", "-q") == ""

@@ -209,8 +209,6 @@ class Engine:
         child = Engine.from_settings(self.settings, warn=self.warn)
         for name in ("config", "plugins"):  # pure data: no need to read it again
             setattr(child, name, getattr(self, name))
-        # SQLite forbids closing a connection across a fork, and a finalizer would.
-        child._parent = self  # type: ignore[attr-defined]
         return child
 
     # -- the end --------------------------------------------------------------------------------------------------

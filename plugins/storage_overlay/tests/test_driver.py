@@ -14,7 +14,7 @@ from swapbox import DriverContext, ProbeResult, Supported, Unsupported
 from swapbox.drivers.storage import Mount
 from swapbox.errors import InvalidInput
 from swapbox.errors import Unsupported as UnsupportedError
-from swapbox.linux import mounts
+from swapbox.linux import mounts, syscalls
 from swapbox.testing.forked import Forked, in_mount_namespace, mounted
 from swapbox_storage_overlay import driver as driver_module
 from swapbox_storage_overlay.driver import Driver
@@ -189,6 +189,23 @@ class TestProbe:
         assert isinstance(verdict, Unsupported)
         assert f"the file system of {tmp_path}/place cannot carry overlay" in verdict.reason
         assert not (tmp_path / "run").exists()
+
+    def test_another_user_mounts_in_a_user_namespace(self, tmp_path: Path) -> None:
+        os.chown(tmp_path, 65534, 65534)
+
+        def as_nobody() -> ProbeResult:
+            os.chdir(tmp_path)  # from here on relative: nobody may not look into the directories above
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)  # as after the execve of a login: /proc/self is one's own
+            return probe(context(Path(), unprivileged=True))
+
+        verdict = Forked(as_nobody).result()
+        if verdict == Unsupported("mounting overlay is not permitted"):
+            pytest.skip("this host lets no other user make user namespaces")
+        assert verdict == Supported()
+        assert os.listdir(tmp_path) == ["run"]
 
     def test_a_place_that_cannot_be_written_is_unsupported(self, tmp_path: Path) -> None:
         def act(tree: Path) -> ProbeResult:

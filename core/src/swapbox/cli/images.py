@@ -159,13 +159,7 @@ def from_host(
     ctx: click.Context, name: str, programs: tuple[str, ...], *, output: Path | None, storage: str | None
 ) -> None:
     """Build an image from the host's own programs and the shared libraries they need."""
-    from swapbox.images.host_images import build
-
-    click.echo(
-        build(
-            engine_of(ctx), Reference.parse(name).with_default_tag(), programs, output=output, storage=storage
-        ).id
-    )
+    click.echo(engine_of(ctx).images.from_host(name, programs, output=output, storage=storage).id)
 
 
 image.add_command(pull)

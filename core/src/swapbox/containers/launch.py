@@ -238,7 +238,7 @@ def _resources(spec: Spec) -> Iterable[tuple[str, Any]]:
 
 
 def _is_default(container: Container, key: str) -> bool:
-    """Say whether a limit is Docker's default and not the user's wish: device rules, and swap as much as memory."""
+    """Say whether a limit is Docker's default, not the user's wish: device rules, swap as much as memory."""
     return key.partition(".")[0] == "devices" or (key == "memory.swap" and not container.config.memory_swap)
 
 

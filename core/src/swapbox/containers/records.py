@@ -72,26 +72,25 @@ class Records:
         :raises Conflict: the name is taken.
         """
         config = container.config
-        try:
-            self._database.execute(
-                "INSERT INTO containers (id, name, image, storage, created, config, state) VALUES (?,?,?,?,?,?,?)",
-                (
-                    container.id,
-                    container.name,
-                    config.image_id,
-                    config.storage,
-                    container.created,
-                    json.dumps(config.to_json()),
-                    container.state.to_json(),
-                ),
-            )
-        except sqlite3.IntegrityError:
+        added = self._database.insert(
+            "INSERT INTO containers (id, name, image, storage, created, config, state) VALUES (?,?,?,?,?,?,?)",
+            (
+                container.id,
+                container.name,
+                config.image_id,
+                config.storage,
+                container.created,
+                json.dumps(config.to_json()),
+                container.state.to_json(),
+            ),
+        )
+        if not added:
             taken = self._database.row("SELECT id FROM containers WHERE name = ?", (container.name,))
             raise Conflict(
                 f'Conflict. The container name "/{container.name}" is already in use by container '
                 f'"{taken["id"] if taken else "?"}". You have to remove (or rename) that container to be able to '
                 "reuse that name."
-            ) from None
+            )
 
     def find(self, text: str) -> Container:
         """Return the container with this id, name or unique beginning of its id.

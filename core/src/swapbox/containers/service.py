@@ -79,11 +79,13 @@ class Containers:
 
     def _with_drivers(self, config: ContainerConfig, options: RunOptions) -> ContainerConfig:
         selector = self._engine.selector
+        logging = selector.choose("logging", name=options.logging or None).name
         return config._replace(
             storage=selector.choose("storage", name=options.storage or None).name,
             isolation=selector.choose("isolation", name=options.isolation or None).name,
             cgroup=selector.choose("cgroup", name=options.cgroup or None).name,
-            logging=selector.choose("logging", name=options.logging or None).name,
+            logging=logging,
+            log_opts={**self._engine.config.options.get(("logging", logging), {}), **config.log_opts},
             network_driver=selector.choose("network", name=options.network_driver or options.network or None).name,
         )
 

@@ -9,8 +9,9 @@ child and the caller waits for it. A driver keeps what it must remember under ``
 per container, so that another process with its own driver object can ``state``, ``kill``, ``exec`` and
 ``delete``.
 
-The root file system is mounted at ``root.path`` already, in the monitor's own mount namespace, which the container's
-is made from: nothing is ever mounted in the host's namespace, and all of it is gone with the processes.
+The root file system is mounted at ``root.path`` already, in the monitor's own mount namespace, which the
+container's is made from: nothing is ever mounted in the host's namespace, and all of it is gone with the
+processes.
 """
 
 from __future__ import annotations

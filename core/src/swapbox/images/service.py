@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from swapbox.descriptors import digest_of
-from swapbox.errors import Conflict, InvalidInput, NotFound
+from swapbox.errors import Conflict, InvalidInput, NotFound, PluginError, Unsupported
 from swapbox.linux.process import Process
 from swapbox.references import Reference
 from swapbox.store.content import ContentStore
@@ -171,8 +171,9 @@ class Images:
     ) -> None:
         from swapbox.images.unpack import chain_ids, unpack_layers
 
-        for chain in chain_ids([layer.diff_id for layer in layers]) if lease is not None else ():
-            lease.take(chain)
+        if lease is not None:
+            for chain in chain_ids([layer.diff_id for layer in layers]):
+                lease.take(chain)
         choice = self._engine.selector.choose("storage", name=storage)
         unpack_layers(
             self._engine.selector.open("storage", name=storage),
@@ -228,16 +229,42 @@ class Images:
             ((name, image_id) for name in names),
         )
 
-    def add(
-        self, reference: Reference, pulled: Pulled, layers: Sequence[Layer], *, storage: str | None = None
+    def from_host(
+        self, text: str, programs: Sequence[str], *, output: Path | None = None, storage: str | None = None
     ) -> Image:
-        """Register an image whose blobs are in the content store already, and unpack it."""
-        from swapbox.images.progress import Silent
+        """Build an image from the host's own programs and the libraries they need.
 
+        :param output: an OCI image layout directory to write, too.
+        :raises NotFound: there is no such program.
+        """
+        import tempfile
+
+        from swapbox.images import from_host
+
+        reference = Reference.parse(text).with_default_tag()
+        with tempfile.TemporaryDirectory() as directory, _Lease(self._engine) as lease:
+            image = from_host.image_from_host(programs, layer=Path(directory) / "layer.tar.gz")
+            if output is not None:
+                from_host.write_layout(output, image, name=reference.familiar)
+            return self._adopt(reference, from_host.write_image(lease.content, image), storage=storage)
+
+    def _adopt(self, reference: Reference, descriptor: Descriptor, *, storage: str | None) -> Image:
+        """Unpack and register an image whose blobs are in the content store already, under a lease."""
+        from swapbox.images.manifests import parse_config, parse_manifest
+        from swapbox.images.progress import Silent
+        from swapbox.images.pull import Pulled
+
+        content = self._engine.content
+        manifest = parse_manifest(content.read(descriptor.digest))
+        config = parse_config(content.read(manifest.config.digest))
         choice = self._engine.selector.choose("storage", name=storage)
-        self._unpack(layers, storage=choice.name, progress=Silent())
+        self._unpack(
+            _stored_layers(content, manifest.layers, config.diff_ids), storage=choice.name, progress=Silent()
+        )
+        digest = manifest.config.digest
+        pulled = Pulled(reference, descriptor, descriptor, config.value, digest, manifest.layers)
         self._register(reference, pulled, storage=choice.name)
-        return self.find(pulled.config_digest)
+        return self.find(digest)
 
     def ensure_unpacked(self, image: Image, *, storage: str) -> None:
         """Unpack an image for a storage driver that does not have it yet, from the blobs in the content store."""
@@ -245,20 +272,13 @@ class Images:
         with contextlib.suppress(NotFound):
             driver.stat(image.top_chain)
             return
-        from swapbox.images.progress import Silent
-
-        self._unpack(self._layers(image), storage=storage, progress=Silent())
-
-    def _layers(self, image: Image) -> list[Layer]:
-        from swapbox.images.layers import Layer
         from swapbox.images.manifests import parse_manifest
+        from swapbox.images.progress import Silent
 
         content = self._engine.content
         manifest = parse_manifest(content.read(image.manifest))
-        return [
-            Layer(descriptor, diff_id, partial(open, content.path(descriptor.digest), "rb"))
-            for descriptor, diff_id in zip(manifest.layers, image.diff_ids, strict=True)
-        ]
+        layers = _stored_layers(content, manifest.layers, image.diff_ids)
+        self._unpack(layers, storage=storage, progress=Silent())
 
     # -- naming and removing ------------------------------------------------------------------------------------
 
@@ -361,10 +381,14 @@ class Images:
                     driver.remove(chain)
 
     def _storage_drivers(self) -> Iterable[StorageDriver]:
+        """Yield every driver that has snapshots in this root; one whose plugin is gone keeps them."""
         directory = self._engine.paths.root / "storage"
-        for name in sorted(os.listdir(directory)) if directory.is_dir() else ():
-            with contextlib.suppress(NotFound):
-                yield self._engine.selector.open("storage", made_with=name)
+        for entry in sorted(os.scandir(directory), key=lambda entry: entry.name) if directory.is_dir() else ():
+            if entry.is_dir():
+                try:
+                    yield self._engine.selector.open("storage", made_with=entry.name)
+                except (PluginError, Unsupported) as error:
+                    self._engine.warn(f"layers stay in {entry.path}: {error}")
 
 
 _UNSHARED_BLOBS = """
@@ -404,6 +428,20 @@ def _image(row: sqlite3.Row, names: Sequence[str]) -> Image:
         pulled=row["pulled"],
         names=tuple(names),
     )
+
+
+def _stored_layers(content: ContentStore, layers: Sequence[Descriptor], diff_ids: Sequence[str]) -> list[Layer]:
+    """Return layers to unpack whose blobs are all there."""
+    from swapbox.images.layers import Layer
+
+    return [
+        Layer(layer, diff_id, partial(_open, content.path(layer.digest)))
+        for layer, diff_id in zip(layers, diff_ids, strict=True)
+    ]
+
+
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
 
 
 def _with_tag(text: str) -> str:

@@ -1,8 +1,8 @@
 """SQLite files in write-ahead-log mode, for processes that fork.
 
 SQLite keeps account of a file's locks inside the process. A forked child inherits the account but not the locks:
-if the parent had the file open, even a connection that the child opens for itself holds none, the next process that
-closes the file deletes the log under the child, and what the child commits is lost. So a process closes its
+if the parent had the file open, even a connection that the child opens for itself holds none, the next process to
+close the file deletes the log under the child, and what the child commits is lost. So a process closes its
 connections before it forks, and parent and child open them again when they need them.
 """
 

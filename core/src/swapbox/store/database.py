@@ -1,7 +1,7 @@
 """The metadata of images and containers: one SQLite file in WAL mode, short transactions, many processes.
 
-Readers never wait for a writer. A writer waits up to a minute for another (`busy_timeout`), and no transaction
-spans a download, a copy or a wait. Rows are written after the blobs and snapshots they name.
+Readers never wait for a writer. A writer waits up to a minute for another, and no transaction spans a download, a
+copy or a wait. Rows are written after the blobs and snapshots they name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from swapbox.errors import Unavailable
+from swapbox.linux.wal import WalFile
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -63,85 +63,51 @@ CREATE INDEX leases_resource ON leases(resource);
 
 
 class Database:
-    """One connection to the metadata; not shared between threads or across a fork.
+    """The metadata; safe across a fork (see :mod:`swapbox.linux.wal`).
 
-    :raises Unavailable: the file cannot be opened, is locked for a minute, or its disk is full.
+    Every method raises ``Unavailable`` when the file cannot be opened, stays locked for a minute or its disk is
+    full, and ``DataError`` when it is damaged or from another version of swapbox.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        with _errors(path):
-            self._connection = sqlite3.connect(path, timeout=60.0, isolation_level=None)
-            self._connection.row_factory = sqlite3.Row
-            # A commit survives a killed process; a power cut may undo the last ones, never half of one.
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.execute("PRAGMA foreign_keys = ON")
-            if self._version() != _SCHEMA_VERSION:
-                self._create()
-
-    def _version(self) -> int:
-        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
-
-    def _create(self) -> None:
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        with self.transaction():
-            version = self._version()
-            if version == 0:
-                for statement in _SCHEMA.split(";"):
-                    self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-            elif version != _SCHEMA_VERSION:
-                raise Unavailable(
-                    f"{self.path} has schema version {version}, this swapbox knows {_SCHEMA_VERSION}",
-                    hint="use the swapbox release that made it, or another --root",
-                )
+        self._file = WalFile(path, schema=_SCHEMA, version=_SCHEMA_VERSION)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make the writes inside one atomic step; the write lock is taken at the start, so none can deadlock."""
-        with _errors(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+        with self._file.transaction():
+            yield
 
     def execute(self, sql: str, parameters: Iterable[Any] = ()) -> int:
         """Run one statement; return how many rows it changed."""
-        with _errors(self.path):
-            return self._connection.execute(sql, tuple(parameters)).rowcount
+        with self._file.connection() as connection:
+            return connection.execute(sql, tuple(parameters)).rowcount
+
+    def insert(self, sql: str, parameters: Iterable[Any]) -> bool:
+        """Run one INSERT; False when a row with its key is there already."""
+        with self._file.connection() as connection:
+            try:
+                connection.execute(sql, tuple(parameters))
+            except sqlite3.IntegrityError:
+                return False
+        return True
 
     def executemany(self, sql: str, rows: Iterable[Iterable[Any]]) -> None:
         """Run one statement for every row."""
-        with _errors(self.path):
-            self._connection.executemany(sql, [tuple(row) for row in rows])
+        with self._file.connection() as connection:
+            connection.executemany(sql, [tuple(row) for row in rows])
 
     def rows(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
         """Return all rows of a query."""
-        with _errors(self.path):
-            return self._connection.execute(sql, tuple(parameters)).fetchall()
+        with self._file.connection() as connection:
+            connection.row_factory = sqlite3.Row
+            return connection.execute(sql, tuple(parameters)).fetchall()
 
     def row(self, sql: str, parameters: Iterable[Any] = ()) -> sqlite3.Row | None:
         """Return the first row of a query, or None."""
-        with _errors(self.path):
-            row: sqlite3.Row | None = self._connection.execute(sql, tuple(parameters)).fetchone()
-            return row
+        rows = self.rows(sql, parameters)
+        return rows[0] if rows else None
 
     def close(self) -> None:
         """Close the connection; calling it twice is fine."""
-        self._connection.close()
-
-
-@contextmanager
-def _errors(path: Path) -> Iterator[None]:
-    """Translate sqlite's own errors; constraint violations pass, since callers tell them apart."""
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        raise
-    except sqlite3.Error as error:
-        raise Unavailable(
-            f"cannot use the metadata in {path}: {error}", hint="is the disk full, or the directory not writable?"
-        ) from error
+        self._file.close()

@@ -53,6 +53,10 @@ class Sandbox(Engine):
         )
         self._before = cgroups(CGROUP_PARENT), named_netns()
 
+    def names(self, *options: str) -> list[str]:
+        """Return the container names that ``ps`` lists."""
+        return [line.split()[-1] for line in self.ok("ps", *options).splitlines()[1:]]
+
     def inspect(self, name: str) -> dict[str, Any]:
         """Return what ``inspect`` says of one container or image."""
         document: list[dict[str, Any]] = json.loads(self.ok("inspect", name))

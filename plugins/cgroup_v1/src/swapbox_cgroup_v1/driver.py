@@ -9,7 +9,8 @@ from swapbox.drivers.cgroup import CgroupHandle, Resources
 from swapbox.errors import AlreadyExists, NotFound
 from swapbox.linux import cgroupfs
 from swapbox.linux.cgroupfs import Cgroupfs
-from swapbox_cgroup_v1.handle import Handle, Hierarchies
+from swapbox_cgroup_v1.handle import Handle
+from swapbox_cgroup_v1.hierarchies import Hierarchies
 from swapbox_cgroup_v1.settings import Setting, plan
 
 
@@ -30,26 +31,21 @@ class Controller:
         made: list[str] = []
         try:
             self._make(path, settings, made)
-            handle = Handle(self._hierarchies, path)
-        except OSError as error:
-            self._hierarchies.discard(made)
-            raise cgroupfs.translated(error, f"create cgroup {path}") from error
-        except BaseException:
-            self._hierarchies.discard(made)
+            return self._limited(path, settings)
+        except BaseException as error:
+            cgroupfs.discard(self._hierarchies.fs, made)
+            if isinstance(error, OSError):
+                raise cgroupfs.translated(error, f"create cgroup {path}") from error
             raise
-        try:
-            handle.apply(settings)
-        except BaseException:
-            handle.close()
-            self._hierarchies.discard(made)
-            raise
-        return handle
 
     def open(self, path: str) -> CgroupHandle:
         """Return the handle of an existing group."""
         if not self._hierarchies.groups(path):
             raise NotFound(f"no such cgroup: {path}")
-        return Handle(self._hierarchies, path)
+        try:
+            return Handle(self._hierarchies, path)
+        except OSError as error:
+            raise cgroupfs.translated(error, f"open cgroup {path}") from error
 
     def walk(self, path: str) -> list[str]:
         """Return the groups directly below ``path``."""
@@ -74,3 +70,12 @@ class Controller:
             cgroupfs.remove(self._hierarchies.fs, left)
         for controller in self._hierarchies.needed(settings):
             made += self._hierarchies.make(controller, path)
+
+    def _limited(self, path: str, settings: Sequence[Setting]) -> Handle:
+        handle = Handle(self._hierarchies, path)
+        try:
+            handle.apply(settings)
+        except BaseException:
+            handle.close()
+            raise
+        return handle

@@ -31,6 +31,17 @@ def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
     return result, buffer.raw
 
 
+def obstacle() -> str | None:
+    """Return why no program can be loaded here, None when it can."""
+    from swapbox_cgroup_v2.devices import assemble
+
+    try:
+        os.close(load(assemble([])))
+    except OSError as error:
+        return f"device programs cannot be loaded: {os.strerror(error.errno or 0).lower()}"
+    return None
+
+
 def load(program: bytes) -> int:
     """Load a device program and return its descriptor."""
     code = ctypes.create_string_buffer(program, len(program))
@@ -69,7 +80,7 @@ def _replace(group: str, program: bytes) -> None:
     directory = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     opened = [directory]
     try:
-        for number in _attached(directory):
+        for number in attached(directory):
             opened.append(_bpf(_PROG_GET_FD_BY_ID, struct.pack("=III", number, 0, 0))[0])
         old = opened[1:]
         new = load(program)
@@ -82,7 +93,7 @@ def _replace(group: str, program: bytes) -> None:
             os.close(fd)
 
 
-def _attached(directory: int) -> list[int]:
+def attached(directory: int) -> list[int]:
     """Return the ids of the programs attached to a group."""
     numbers = (ctypes.c_uint32 * _MOST_PROGRAMS)()
     attributes = struct.pack(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
-from swapbox.errors import Conflict, SwapboxError
+from swapbox.drivers.cgroup import Resources
+from swapbox.errors import Conflict, SwapboxError, Unsupported
 from swapbox.linux import cgroupfs
 from swapbox.linux.cgroupfs import Cgroupfs
+from swapbox_cgroup_v2.settings import Setting, not_here
 
 # They count what a container uses; the others are given to a group only when something is set in them.
 _ALWAYS = ("memory", "pids", "cpu", "io")
@@ -17,6 +19,24 @@ def available(group: str) -> frozenset[str]:
     """Return the controllers that a group can pass on."""
     with open(f"{group}/cgroup.controllers", encoding="ascii") as file:
         return frozenset(file.read().split())
+
+
+def lacking(base: str, resources: Resources, settings: Sequence[Setting]) -> dict[str, str]:
+    """Return what needs a controller that ``base`` has not, or what no cgroup v2 can do: key to reason."""
+    found, usable = not_here(resources), available(base)
+    for setting in settings:
+        if setting.controller not in usable:
+            found[setting.key] = f"no controller {setting.controller} in {base}"
+    return found
+
+
+def check(missing: Mapping[str, str]) -> None:
+    """Refuse what is missing.
+
+    :raises Unsupported: something is.
+    """
+    for key, reason in missing.items():
+        raise Unsupported(f"cannot set {key}: {reason}")
 
 
 def give(fs: Cgroupfs, group: str, base: str, required: Collection[str]) -> None:

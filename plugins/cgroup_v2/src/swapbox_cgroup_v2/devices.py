@@ -2,8 +2,8 @@
 
 The program is run whenever a process of the group opens or makes a device (``BPF_PROG_TYPE_CGROUP_DEVICE``). It
 gets what is wanted, a set of the accesses read, write and mknod, and says whether all of it is allowed. The rules
-mean what they mean to cgroup v1: later ones count more, each speaks about its own accesses only, and what no rule is
-about is allowed.
+mean what they mean to cgroup v1: later ones count more, each speaks about its own accesses only, and what no rule
+is about is allowed.
 """
 
 from __future__ import annotations

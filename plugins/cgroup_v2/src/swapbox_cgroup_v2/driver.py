@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 
 from swapbox.drivers.cgroup import CgroupHandle, Resources
-from swapbox.errors import AlreadyExists, NotFound, SwapboxError, Unsupported
+from swapbox.errors import AlreadyExists, NotFound, SwapboxError
 from swapbox.linux import cgroupfs
 from swapbox.linux.cgroupfs import Cgroupfs
-from swapbox_cgroup_v2 import controllers
+from swapbox_cgroup_v2 import bpf, controllers
 from swapbox_cgroup_v2.handle import Handle
-from swapbox_cgroup_v2.settings import Setting, not_here, plan
+from swapbox_cgroup_v2.settings import Setting, plan
 
 
 class Controller:
@@ -28,26 +28,18 @@ class Controller:
     def create(self, path: str, resources: Resources) -> CgroupHandle:
         """Make a group and set its limits."""
         settings = plan(resources)
-        self._refuse(self._lacking(resources, settings))
-        group = self._group(path)
-        self._clear(path, group)
+        controllers.check(controllers.lacking(self._base, resources, settings))
+        self._clear(path)
         made: list[str] = []
         try:
-            self._make(group, settings, made)
-            self._refuse(self._unknown(group, settings))
-            handle = Handle(self._fs, self._base, path)
-            try:
-                handle.apply(settings, resources)
-            except BaseException:
-                handle.close()
-                raise
-        except OSError as error:
+            self._make(self._group(path), settings, made)
+            controllers.check(_unknown(self._group(path), settings))
+            return self._limited(path, settings, resources)
+        except BaseException as error:
             cgroupfs.discard(self._fs, made)
-            raise cgroupfs.translated(error, f"create cgroup {path}") from error
-        except BaseException:
-            cgroupfs.discard(self._fs, made)
+            if isinstance(error, OSError):
+                raise cgroupfs.translated(error, f"create cgroup {path}") from error
             raise
-        return handle
 
     def open(self, path: str) -> CgroupHandle:
         """Return the handle of an existing group."""
@@ -68,18 +60,11 @@ class Controller:
     def missing(self, resources: Resources) -> dict[str, str]:
         """Return what cannot be set here."""
         settings = plan(resources)
-        found = self._lacking(resources, settings)
+        found = controllers.lacking(self._base, resources, settings)
+        if resources.get("devices") and (reason := bpf.obstacle()):
+            found["devices"] = reason
         rest = [setting for setting in settings if setting.key not in found]
-        if not rest:
-            return found
-        sample, made = f"{self._base}/swapbox-probe-{os.getpid()}", list[str]()
-        try:
-            self._make(sample, rest, made)
-            return found | self._unknown(sample, rest)
-        except SwapboxError as error:
-            return found | {setting.key: error.message for setting in rest}
-        finally:
-            cgroupfs.discard(self._fs, made)
+        return found | self._unknown_here(rest) if rest else found
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -87,30 +72,20 @@ class Controller:
     def _group(self, path: str) -> str:
         return f"{self._base}/{path.strip('/')}"
 
-    def _lacking(self, resources: Resources, settings: Sequence[Setting]) -> dict[str, str]:
-        """Return what needs a controller that is not here, or a thing that the hierarchy never does."""
-        found, usable = not_here(resources), controllers.available(self._base)
-        for setting in settings:
-            if setting.controller not in usable:
-                found[setting.key] = f"no controller {setting.controller} in {self._base}"
-        return found
+    def _unknown_here(self, settings: Sequence[Setting]) -> dict[str, str]:
+        """Return what groups have no file for, or why no group could be made to look."""
+        sample, made = f"{self._base}/swapbox-probe-{os.getpid()}", list[str]()
+        try:
+            self._make(sample, settings, made)
+            return _unknown(sample, settings)
+        except SwapboxError as error:
+            return {setting.key: error.message for setting in settings}
+        finally:
+            cgroupfs.discard(self._fs, made)
 
-    def _unknown(self, group: str, settings: Sequence[Setting]) -> dict[str, str]:
-        """Return what has no file in a group that has the controllers."""
-        return {
-            setting.key: f"the kernel has no {setting.file}"
-            for setting in settings
-            if not any(
-                os.path.exists(f"{group}/{file}") for file in (setting.file, *(setting.otherwise or ())[:1])
-            )
-        }
-
-    def _refuse(self, missing: dict[str, str]) -> None:
-        for key, reason in missing.items():
-            raise Unsupported(f"cannot set {key}: {reason}")
-
-    def _clear(self, path: str, group: str) -> None:
+    def _clear(self, path: str) -> None:
         """Remove what a crash left there, so that no old limit stays."""
+        group = self._group(path)
         if os.path.isdir(group):
             if cgroupfs.processes(self._fs, group):
                 raise AlreadyExists(f"cgroup {path} exists and has processes")
@@ -118,7 +93,24 @@ class Controller:
 
     def _make(self, group: str, settings: Sequence[Setting], made: list[str]) -> None:
         """Make a group whose ancestors, from the base down, give it the controllers."""
-        parent = os.path.dirname(group)
-        made += cgroupfs.make(self._fs, parent)
+        made += cgroupfs.make(self._fs, os.path.dirname(group))
         controllers.give(self._fs, group, self._base, {setting.controller for setting in settings})
         made += cgroupfs.make(self._fs, group)
+
+    def _limited(self, path: str, settings: Sequence[Setting], resources: Resources) -> Handle:
+        handle = Handle(self._fs, self._base, path)
+        try:
+            handle.apply(settings, resources)
+        except BaseException:
+            handle.close()
+            raise
+        return handle
+
+
+def _unknown(group: str, settings: Sequence[Setting]) -> dict[str, str]:
+    """Return what a group, which has the controllers, has no file for."""
+    return {
+        setting.key: f"the kernel has no {setting.file}"
+        for setting in settings
+        if not any(os.path.exists(f"{group}/{file}") for file in setting.files)
+    }

@@ -11,11 +11,11 @@ from contextlib import suppress
 from typing import Any
 
 from swapbox.drivers.cgroup import CgroupStats, Resources
-from swapbox.errors import Unavailable, Unsupported
+from swapbox.errors import Unavailable
 from swapbox.linux import cgroupfs
 from swapbox.linux.cgroupfs import Cgroupfs
-from swapbox_cgroup_v2 import controllers
-from swapbox_cgroup_v2.settings import Setting, not_here, plan
+from swapbox_cgroup_v2 import bpf, controllers, devices
+from swapbox_cgroup_v2.settings import Setting, plan
 
 
 class Handle:
@@ -59,13 +59,7 @@ class Handle:
     def update(self, resources: Resources) -> None:
         """Change limits."""
         settings = plan(self._completed(resources))
-        usable = controllers.available(self._base)
-        missing = not_here(resources)
-        for setting in settings:
-            if setting.controller not in usable:
-                missing[setting.key] = f"no controller {setting.controller} in {self._base}"
-        for key, reason in missing.items():
-            raise Unsupported(f"cannot set {key}: {reason}")
+        controllers.check(controllers.lacking(self._base, resources, settings))
         self._read("cgroup.type")
         controllers.give(self._fs, self._group, self._base, {setting.controller for setting in settings})
         self.apply(settings, resources)
@@ -78,8 +72,6 @@ class Handle:
                 file, values = setting.otherwise
             self._write(file, *values)
         if rules := resources.get("devices"):
-            from swapbox_cgroup_v2 import bpf, devices
-
             bpf.replace_device_program(self._group, devices.assemble(rules))
 
     def stats(self) -> CgroupStats:

@@ -24,6 +24,11 @@ class Setting(NamedTuple):
     otherwise: tuple[str, tuple[str, ...]] | None = None
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """The names the kernel may have for it."""
+        return (self.file, self.otherwise[0]) if self.otherwise else (self.file,)
+
+    @property
     def controller(self) -> str:
         """The controller that has the file."""
         return self.file.partition(".")[0]

@@ -73,26 +73,32 @@ def _mount_all(plan: Plan, trees: Trees) -> int | None:
     """Make the mounts in order; return the descriptor of the container's procfs if there is one."""
     proc: int | None = None
     for index, step in enumerate(plan.mounts):
-        with doing(f"mount {step.source or step.type} on {step.target}", hint=_hint(step)):
-            if step.bind:
-                tree = trees.binds[index]
-                target = make_target(trees.root, step.target, directory=stat.S_ISDIR(os.fstat(tree).st_mode))
-                _check_not_proc(target, proc, step)
-                syscalls.move_mount(tree, target)
-                os.close(target)
-            else:
-                # A link at /proc or /sys could put them where nothing is masked.
-                plain = step.type in ("proc", "sysfs")
-                target = make_target(trees.root, step.target, directory=True, follow=not plain)
-                _check_not_proc(target, proc, step)
+        with doing(f"mount {step.source or step.type} on {step.target}"):
+            tree = trees.binds.get(index)
+            directory = tree is None or _is_directory(tree)
+            # A link at /proc or /sys could put them where nothing is masked.
+            follow = step.type not in ("proc", "sysfs")
+            target = make_target(trees.root, step.target, directory=directory, follow=follow)
+            _check_not_proc(target, proc, step)
+            if tree is None:
                 mounted = mount_file_system(target, step, plan)
                 proc = mounted if step.type == "proc" else proc
-                os.close(target)
+            else:
+                _check_kind(step, directory, target)
+                syscalls.move_mount(tree, target)
+            os.close(target)
     return proc
 
 
-def _hint(step: MountStep) -> str | None:
-    return "is one a file and the other a directory?" if step.bind else None
+def _is_directory(fd: int) -> bool:
+    return stat.S_ISDIR(os.fstat(fd).st_mode)
+
+
+def _check_kind(step: MountStep, directory: bool, target: int) -> None:
+    """Refuse what move_mount(2) would call an invalid argument."""
+    if directory != _is_directory(target):
+        hint = "are you trying to mount a directory onto a file, or a file onto a directory?"
+        raise InvalidInput(f"cannot mount {step.source} on {step.target}: not a directory", hint=hint)
 
 
 def _check_not_proc(target: int, proc: int | None, step: MountStep) -> None:
@@ -165,7 +171,7 @@ def mask(root: int, paths: Sequence[str]) -> None:
             target = _existing(root, path)
             if target is None:
                 continue
-            if not stat.S_ISDIR(os.fstat(target).st_mode):
+            if not _is_directory(target):
                 cover = syscalls.open_tree("/dev/null")
             elif empty is None:
                 cover = empty = _empty_directory()

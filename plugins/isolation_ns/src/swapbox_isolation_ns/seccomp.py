@@ -47,16 +47,17 @@ def load_filter(policy: Mapping[str, Any], cache: Path) -> Filter:
     """
     if policy.get("listenerPath"):
         raise Unsupported("the ns driver does not support seccomp.listenerPath")
+    flags = _flags(policy.get("flags") or ())
     library = _find_library()
     path = cache / f"{_key(policy, library)}.bpf"
     try:
         program = path.read_bytes()
-    except FileNotFoundError:
+    except OSError:
         from swapbox_isolation_ns.seccomp_compile import compile_policy
 
         program = compile_policy(policy, library)
         _store(path, program)
-    return Filter(program, _flags(policy.get("flags") or ()), allows(policy, "execveat"))
+    return Filter(program, flags, allows(policy, "execveat"))
 
 
 def allows(policy: Mapping[str, Any], syscall: str) -> bool:
