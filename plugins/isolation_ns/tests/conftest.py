@@ -25,6 +25,9 @@ APPLETS = "sh cat echo env grep head hostname id ls mkdir pwd readlink sleep sta
 CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_NET_BIND_SERVICE"]
 
 
+OWN_STDIO = Stdio(0, 1, 2)
+
+
 class Output(NamedTuple):
     """How a command ended and what it said."""
 
@@ -72,7 +75,7 @@ class Box:
 
         return in_mount_namespace(monitor)
 
-    def request(self, *args: str, stdio: Stdio = Stdio(0, 1, 2), **fields: Any) -> CreateRequest:
+    def request(self, *args: str, stdio: Stdio = OWN_STDIO, **fields: Any) -> CreateRequest:
         """Return a request for the spec with another command."""
         spec = copy.deepcopy(self.spec)
         if args:

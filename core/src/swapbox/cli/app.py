@@ -127,8 +127,8 @@ def swapbox(
         warn=warn,
         **drivers,
     )
+    # Not closed at the end: the process ends, and closing the last connection to a SQLite file waits for the disk.
     ctx.ensure_object(dict)["engine"] = engine
-    ctx.call_on_close(engine.close)
 
 
 def engine_of(ctx: click.Context) -> Engine:

@@ -13,12 +13,12 @@ import termios
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from swapbox.containers.launch import ATTACH_SOCKET
-from swapbox.containers.monitor import StartRequest
+from swapbox.containers.session import ATTACH_SOCKET
 from swapbox.errors import Unavailable
 
 if TYPE_CHECKING:
     from swapbox.containers.records import Container
+    from swapbox.containers.spawn import Monitor
     from swapbox.engine import Engine
 
 _CHUNK = 65536
@@ -26,13 +26,16 @@ _CHUNK = 65536
 PROXIED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGCONT", "SIGTSTP")
 
 
-def run_attached(engine: Engine, container: Container) -> int:
-    """Start a container with this process' stdio attached; return its exit code."""
+def run_attached(engine: Engine, container: Container, *, monitor: Monitor | None = None) -> int:
+    """Start a container with this process' stdio attached; return its exit code.
+
+    :param monitor: one that was spawned earlier.
+    """
     terminal = container.config.tty
     size = _size(1) if terminal else None
     proxy = _SignalProxy()
     with proxy.installed():
-        sock = engine.containers.start(container, StartRequest(attach=True, console_size=size))
+        sock = engine.containers.start(container, monitor=monitor, attach=True, console_size=size)
         # With a terminal of its own, the container gets ^C as a byte; other signals are still passed on.
         proxy.send_to(lambda number: engine.containers.signal(container, number))
         with _raw_terminal(terminal and container.config.stdin_open), _resizing(engine, container, terminal):

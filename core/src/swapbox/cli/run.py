@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from swapbox.cli.app import FLAG_ERROR, driver_options, engine_of, print_error
+from swapbox.containers.spawn import spawn
 from swapbox.errors import CommandNotExecutable, Conflict, InvalidInput, NotFound, SwapboxError
 
 if TYPE_CHECKING:
@@ -97,24 +98,30 @@ def _run(engine: Engine, given: dict[str, Any]) -> int:
     with engine.timings("parse"):
         options = run_options(given, os.environ, Path.cwd())
     _check_terminal(options, detach=given["detach"])
-    image = _image(engine, options, platform=given["platform"], registry=given["registry"])
     if given["dry_run"]:
+        image = _image(engine, options, platform=given["platform"], registry=given["registry"])
         click.echo(json.dumps(engine.containers.plan(options, image=image), indent=2))
         return 0
+    monitor = spawn(engine)
+    try:
+        container = _create(engine, options, given)
+        if given["detach"]:
+            engine.containers.start(container, monitor=monitor).close()
+            click.echo(container.id)
+            return 0
+        from swapbox.cli.attach import run_attached
+
+        return run_attached(engine, container, monitor=monitor)
+    finally:
+        monitor.cancel()
+
+
+def _create(engine: Engine, options: RunOptions, given: dict[str, Any]) -> Container:
+    image = _image(engine, options, platform=given["platform"], registry=given["registry"])
     with _cidfile(given["cidfile"]) as write_id:
         container = engine.containers.create(options, image=image)
         write_id(container.id)
-    if given["detach"]:
-        return _detached(engine, container)
-    from swapbox.cli.attach import run_attached
-
-    return run_attached(engine, container)
-
-
-def _detached(engine: Engine, container: Container) -> int:
-    engine.containers.start(container).close()
-    click.echo(container.id)
-    return 0
+    return container
 
 
 def _check_terminal(options: RunOptions, *, detach: bool) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from swapbox.containers import names
 from swapbox.containers.config import ContainerConfig
 from swapbox.containers.launch import container_spec
-from swapbox.containers.monitor import plain_error, remade_error
 from swapbox.containers.records import Container, RunState
+from swapbox.containers.spawn import plain_error, remade_error
 from swapbox.errors import SwapboxError, Unavailable
 from swapbox.linux import mounts, syscalls
 

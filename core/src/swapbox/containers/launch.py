@@ -7,17 +7,20 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swapbox.containers import files
 from swapbox.containers.records import Container, RunState
+from swapbox.containers.session import ATTACH_SOCKET
+from swapbox.containers.spawn import StartRequest
 from swapbox.containers.spec import build_spec
 from swapbox.drivers.isolation import CreateRequest, Spec, Stdio
 from swapbox.drivers.logging import LogInfo, LogWriter, Stream
 from swapbox.drivers.network import Endpoint, Network
+from swapbox.drivers.storage import Mount
 from swapbox.errors import Conflict, Unavailable, Unsupported
 from swapbox.linux import mounts, syscalls
 from swapbox.linux.process import Process, boot_id
@@ -25,8 +28,6 @@ from swapbox.linux.process import Process, boot_id
 if TYPE_CHECKING:
     from swapbox.drivers.cgroup import CgroupHandle
     from swapbox.engine import Engine
-
-ATTACH_SOCKET = "attach.sock"
 
 
 class Launch(NamedTuple):
@@ -49,18 +50,17 @@ class _Pipes(NamedTuple):
     console: tuple[_socket.socket, _socket.socket] | None
 
 
-def launch(
-    engine: Engine, container: Container, *, console_size: tuple[int, int] | None, undo: ExitStack
-) -> Launch:
+def launch(engine: Engine, request: StartRequest, *, undo: ExitStack) -> Launch:
     """Start a container's command in the calling process, its monitor.
 
     :param undo: gets what takes each step back; the caller runs it on error and forgets it on success.
     :raises SwapboxError: what failed; :class:`~swapbox.errors.CommandNotExecutable` for the command itself.
     """
+    container = request.container
     try:
         run = engine.paths.make(engine.paths.container_run(container.id))
-        bundle = prepare_bundle(engine, container, run=run, undo=undo)
-        spec = container_spec(engine, container, bundle=bundle, console_size=console_size)
+        bundle = _mount(request.mounts, run=run, undo=undo)
+        spec = container_spec(engine, container, bundle=bundle, console_size=request.console_size)
         (bundle / "config.json").write_text(json.dumps(spec))
         return _run(engine, container, spec, bundle=bundle, run=run, undo=undo)
     except OSError as error:
@@ -68,14 +68,12 @@ def launch(
         raise Unavailable(f"cannot start container {container.name}:{where} {error.strerror}") from error
 
 
-def prepare_bundle(engine: Engine, container: Container, *, run: Path, undo: ExitStack) -> Path:
+def _mount(rootfs_mounts: Sequence[Mount], *, run: Path, undo: ExitStack) -> Path:
     """Mount the container's root file system at ``<bundle>/rootfs`` in this process' mount namespace."""
     bundle = run / "bundle"
     rootfs = bundle / "rootfs"
     rootfs.mkdir(parents=True, exist_ok=True)
-    storage = engine.selector.open("storage", made_with=container.config.storage)
-    with engine.timings("mount"):
-        mounts.apply(storage.mounts(container.id), rootfs)
+    mounts.apply(rootfs_mounts, rootfs)
     undo.callback(syscalls.umount, rootfs, syscalls.MNT_DETACH)
     return bundle
 

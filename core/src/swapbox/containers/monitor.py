@@ -21,18 +21,18 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from swapbox import errors
 from swapbox.containers.launch import Launch, launch
 from swapbox.containers.lines import LineSplitter
 from swapbox.containers.records import Container, RunState
 from swapbox.containers.session import Client, Session, restore
+from swapbox.containers.spawn import StartRequest, plain_error
 from swapbox.containers.teardown import tear_down
-from swapbox.errors import CommandNotExecutable, SwapboxError
+from swapbox.errors import CommandNotExecutable, SwapboxError, describe
 from swapbox.linux import syscalls
 
 if TYPE_CHECKING:
@@ -42,39 +42,20 @@ WARM_SECONDS = 1.0
 """How long the forked process keeps the session before it turns into the lean one: most containers that end at
 once never pay for the change."""
 
-
-class StartRequest(NamedTuple):
-    """How to start: whether a client stays attached, and the size (rows, columns) of its terminal."""
-
-    attach: bool = False
-    console_size: tuple[int, int] | None = None
+_IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE)
+_RESET = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGCONT, signal.SIGTSTP, signal.SIGWINCH)
 
 
-def spawn(engine: Engine, container: Container, request: StartRequest) -> _socket.socket:
-    """Fork the monitor of a container; return the client's end of its socket, where ``S`` or ``E`` will come."""
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    child = os.fork()
-    if child == 0:
-        # The child never returns into the caller's code, whatever happens.
-        try:
-            if os.fork() == 0:
-                ours.close()
-                _monitor(engine, container, request, theirs)
-        except BaseException:
-            _record_crash(engine, container)
-        finally:
-            os._exit(0)
-    theirs.close()
-    os.waitpid(child, 0)
-    return ours
+def main(engine: Engine, sock: _socket.socket, request: StartRequest) -> None:
+    """Start the container and stay with it to its end; runs in a process of its own.
 
-
-def _monitor(engine: Engine, container: Container, request: StartRequest, sock: _socket.socket) -> None:
-    _daemonize(keep=sock.fileno())
-    engine = engine.reopened()
+    The database and the drivers are not closed at the end: the process ends, and closing the last connection to a
+    SQLite file would wait for the disk twice.
+    """
     client = Client(sock, output=request.attach)
+    container = request.container
     try:
-        session = _start(engine, container, request, client)
+        session = _start(engine, request, client)
     except SwapboxError as error:
         with contextlib.suppress(OSError):
             sock.send(b"E" + marshal.dumps(plain_error(error)))
@@ -87,9 +68,8 @@ def _monitor(engine: Engine, container: Container, request: StartRequest, sock: 
     _finish(engine, session, status, container.id)
 
 
-def _daemonize(*, keep: int) -> None:
+def daemonize(*, keep: Collection[int]) -> None:
     """Leave the caller's session, terminal and descriptors behind."""
-    os.setsid()
     os.chdir("/")
     os.umask(0o022)
     null = os.open("/dev/null", os.O_RDWR)
@@ -97,33 +77,36 @@ def _daemonize(*, keep: int) -> None:
         os.dup2(null, fd)
     os.close(null)
     _close_inherited(keep)
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE):
+    for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
+    for number in _RESET:
+        signal.signal(number, signal.SIG_DFL)
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     syscalls.prctl_name("swapbox-monitor")
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
 
 
-def _close_inherited(keep: int) -> None:
+def _close_inherited(keep: Collection[int]) -> None:
     """Close what the command got from its caller; what Python opened itself closes at the execve."""
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
         with contextlib.suppress(OSError):  # the listing's own descriptor is gone by now
-            if fd > 2 and fd != keep and os.get_inheritable(fd):
+            if fd > 2 and fd not in keep and os.get_inheritable(fd):
                 os.close(fd)
 
 
-def _start(engine: Engine, container: Container, request: StartRequest, client: Client) -> Session:
+def _start(engine: Engine, request: StartRequest, client: Client) -> Session:
     """Create and start the container; on error leave nothing but the record of the error."""
     try:
         with _undo_on_error() as undo:
-            started = launch(engine, container, console_size=request.console_size, undo=undo)
-            client.sock.send(b"S" + str(started.init).encode())
+            started = launch(engine, request, undo=undo)
+            client.sock.send(b"S" + str(started.init).encode(), _socket.MSG_NOSIGNAL)
             return _session(started, client)
-    except SwapboxError as error:
+    except BaseException as error:
         code = error.exit_code if isinstance(error, CommandNotExecutable) else 128
-        tear_down(engine, container.id, RunState(status="created", exit_code=code, error=error.message))
+        failed = RunState(status="created", exit_code=code, error=describe(error))
+        tear_down(engine, request.container.id, failed)
         raise
 
 
@@ -147,21 +130,6 @@ def _session(started: Launch, client: Client) -> Session:
     )
 
 
-def plain_error(error: SwapboxError) -> tuple[str, str, str | None, int]:
-    """Return an error as values that marshal knows."""
-    code = error.exit_code if isinstance(error, CommandNotExecutable) else 0
-    return (type(error).__name__, error.message, error.hint, code)
-
-
-def remade_error(plain: tuple[str, str, str | None, int]) -> SwapboxError:
-    """Make the error again that :func:`plain_error` took apart in another process."""
-    kind, message, hint, code = plain
-    if kind == "CommandNotExecutable":
-        return CommandNotExecutable(message, exit_code=code, hint=hint)
-    error: SwapboxError = getattr(errors, kind, SwapboxError)(message, hint=hint)
-    return error
-
-
 # -- the end ------------------------------------------------------------------------------------------------------
 
 
@@ -172,7 +140,6 @@ def _finish(engine: Engine, session: Session, status: int, container_id: str) ->
         syscalls.umount(engine.paths.container_run(container_id) / "bundle/rootfs", syscalls.MNT_DETACH)
     tear_down(engine, container_id, RunState(status="exited", exit_code=exit_code, finished=time.time_ns()))
     session.notify(b"X" + str(exit_code).encode())
-    engine.close()
 
 
 def finish_handed_over(settings: dict[str, Any], session: Session, status: int, *, container_id: str) -> None:
@@ -222,11 +189,3 @@ def _log_recipe(engine: Engine, container: Container) -> tuple[str, str, tuple[A
     driver: Any = engine.selector.open("logging", made_with=container.config.logging)
     recipe = driver.recipe(log_info(engine, container), container.config.log_opts)
     return (os.fspath(recipe.source), recipe.function, recipe.arguments)
-
-
-def _record_crash(engine: Engine, container: Container) -> None:
-    """Leave a trace of a bug in the monitor where ``swapbox inspect`` shows the container's directory."""
-    import traceback
-
-    with (engine.paths.container(container.id) / "monitor.log").open("a") as file:
-        traceback.print_exc(file=file)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _socket
 import contextlib
-import marshal
 import os
 import signal
 import time
@@ -16,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from swapbox.containers import names
 from swapbox.containers.config import ContainerConfig, merge
 from swapbox.containers.records import Container, RunState
-from swapbox.errors import Conflict, NotFound, SwapboxError, Unavailable, Unsupported
+from swapbox.errors import Conflict, NotFound, Unavailable, Unsupported
 from swapbox.linux.process import boot_id
 
 if TYPE_CHECKING:
-    from swapbox.containers.monitor import StartRequest
     from swapbox.containers.options import RunOptions
+    from swapbox.containers.spawn import Monitor
     from swapbox.drivers.isolation import Spec
     from swapbox.drivers.logging import LogQuery, LogRecord
     from swapbox.engine import Engine
@@ -113,23 +112,33 @@ class Containers:
 
     # -- running ----------------------------------------------------------------------------------------------
 
-    def start(self, container: Container, request: StartRequest | None = None) -> _socket.socket:
+    def start(
+        self,
+        container: Container,
+        *,
+        monitor: Monitor | None = None,
+        attach: bool = False,
+        console_size: tuple[int, int] | None = None,
+    ) -> _socket.socket:
         """Start a container; return the client's end of its monitor's socket (see ``containers.session``).
 
+        :param monitor: one that was spawned earlier, to save time.
+        :param attach: output comes over the socket.
+        :param console_size: rows and columns of the container's terminal.
         :raises CommandNotExecutable: the command is not there or cannot be executed.
         :raises Conflict: it runs already.
         """
-        from swapbox.containers.monitor import StartRequest, spawn
+        from swapbox.containers.spawn import StartRequest, spawn
 
         container = self.refresh(container)
         if container.state.status == "running":
             raise Conflict(f"container {container.name} is already running")
-        sock = spawn(self._engine, container, request or StartRequest())
-        packet = sock.recv(65536)
-        if packet[:1] == b"S":
-            return sock
-        sock.close()
-        raise _start_error(packet, container)
+        monitor = monitor or spawn(self._engine)
+        try:
+            storage = self._engine.selector.open("storage", made_with=container.config.storage)
+            return monitor.start(StartRequest(container, storage.mounts(container.id), attach, console_size))
+        finally:
+            monitor.cancel()
 
     def stop(self, container: Container, *, timeout: float | None = None, signal_name: str = "") -> None:
         """Send the stop signal, then SIGKILL when ``timeout`` seconds (None: its own, or 10) did not suffice.
@@ -265,18 +274,6 @@ class Containers:
             return self.find(container_id).state.status == "running"
         except NotFound:
             return False
-
-
-def _start_error(packet: bytes, container: Container) -> SwapboxError:
-    """Make the error again that the monitor has sent."""
-    if packet[:1] != b"E":
-        return Unavailable(
-            f"the monitor of container {container.name} died while starting it",
-            hint="this is a bug in swapbox or a plugin; monitor.log in the container's directory says more",
-        )
-    from swapbox.containers.monitor import remade_error
-
-    return remade_error(marshal.loads(packet[1:]))
 
 
 def _signal_number(text: str) -> int:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from swapbox.containers.lines import LineSplitter
     from swapbox.drivers.logging import LogWriter, Stream
 
+ATTACH_SOCKET = "attach.sock"
+"""Where a monitor listens for clients, in the container's run directory."""
+
 _CHUNK = 65536
 _TIOCSWINSZ = 0x5414
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from swapbox.linux import syscalls
-from swapbox_isolation_ns.plan import Plan
+from swapbox_isolation_ns.plan import NAMESPACES, Plan
 from swapbox_isolation_ns.plan_mounts import MountStep
 
 _COPY = syscalls.OPEN_TREE_CLONE | syscalls.OPEN_TREE_CLOEXEC | syscalls.AT_RECURSIVE
@@ -35,10 +35,10 @@ def _make(step: MountStep, options: Options, plan: Plan) -> int:
     try:
         return detached(step.type, step.source or step.type, options, step.set)
     except OSError as error:
-        # In a user namespace: sysfs belongs to the network namespace, proc to the pid namespace, mqueue to the ipc
-        # namespace. When that one is the host's, the host's mount is all there is.
+        # A user namespace may mount what belongs to its own network, pid or ipc namespace. When that one was there
+        # before, the host's mount is all there is.
         owner = {"sysfs": "network", "proc": "pid", "mqueue": "ipc"}.get(step.type)
-        if error.errno not in _NOT_ALLOWED or owner is None or plan.owns(owner):
+        if error.errno not in _NOT_ALLOWED or owner is None or plan.new & NAMESPACES[owner]:
             raise
         host = {"sysfs": "/sys", "proc": "/proc", "mqueue": "/dev/mqueue"}[step.type]
         mount = syscalls.open_tree(host, _COPY)

@@ -153,10 +153,10 @@ def _become_user(plan: ProcessPlan) -> None:
 def _set_capabilities(plan: ProcessPlan, *, spare: int) -> None:
     """Take on the plan's sets; ``spare`` stays permitted for a moment: the next execve takes it away."""
     wanted = plan.capabilities
+    # What a user other than root has after the next execve; the command is looked up with it.
+    effective = wanted.effective if plan.uid == 0 else wanted.ambient
     with doing("set the capabilities"):
-        syscalls.capset(
-            effective=wanted.effective, permitted=wanted.permitted | spare, inheritable=wanted.inheritable
-        )
+        syscalls.capset(effective=effective, permitted=wanted.permitted | spare, inheritable=wanted.inheritable)
         for number in range(wanted.ambient.bit_length()):
             if wanted.ambient >> number & 1:
                 syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_RAISE, number)

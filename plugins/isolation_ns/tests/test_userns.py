@@ -1,0 +1,144 @@
+"""Containers in a user namespace: mapped by root, and made by an engine that is itself in one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swapbox.errors import InvalidInput, Unsupported
+from swapbox.linux import syscalls
+from swapbox_isolation_ns.driver import Driver
+
+pytestmark = pytest.mark.root
+
+FIRST, SIZE = 200000, 65536
+
+
+MAPPING = [{"containerID": 0, "hostID": FIRST, "size": SIZE}]
+
+
+def give_away(folder: Path) -> None:
+    """Let all below a folder belong to the mapped root."""
+    for directory, _, files in os.walk(folder):
+        for path in (directory, *(os.path.join(directory, name) for name in files)):
+            os.lchown(path, FIRST, FIRST)
+
+
+@pytest.fixture
+def mapped(box: Any) -> Any:
+    """A box whose ids 0 to 65535 are the host's 200000 to 265535; its files belong to them."""
+    give_away(box.rootfs)
+    box.spec["linux"] |= {"uidMappings": MAPPING, "gidMappings": MAPPING}
+    box.spec["linux"]["namespaces"].append({"type": "user"})
+    return box
+
+
+class TestMapped:
+    def test_root_is_another_user_outside(self, mapped: Any) -> None:
+        out = mapped.sh("id -u; cat /proc/self/uid_map; echo > /made; stat -c %u /made")
+        assert out.split() == ["0", "0", str(FIRST), str(SIZE), "0"]
+        assert (mapped.rootfs / "made").stat().st_uid == FIRST
+
+    def test_paths_that_only_the_hosts_root_can_walk_are_no_obstacle(self, mapped: Any) -> None:
+        secret = mapped.folder / "secret"
+        secret.mkdir(mode=0o700)
+        (secret / "volume").mkdir()
+        (secret / "volume/file").write_text("x")
+        mapped.bundle.chmod(0o700)
+        mapped.mount("/volume", secret / "volume", "rbind", "ro")
+        assert mapped.sh("ls /volume") == "file"
+
+    def test_devices_work_though_they_cannot_be_made(self, mapped: Any) -> None:
+        assert mapped.sh(
+            "stat -c %t:%T /dev/null /dev/urandom; echo x > /dev/null; head -c 3 /dev/zero"
+        ).split() == [
+            "1:3",
+            "1:9",
+            "\0\0\0",
+        ]
+
+    def test_capabilities_count_only_inside(self, mapped: Any) -> None:
+        mapped.spec["process"]["capabilities"]["bounding"].append("CAP_SYS_ADMIN")
+        mapped.spec["process"]["capabilities"]["effective"] = ["CAP_SYS_ADMIN"]
+        assert mapped.run("/bin/sh", "-c", "echo 1 > /proc/sys/kernel/panic").code != 0
+
+    def test_another_user(self, mapped: Any) -> None:
+        mapped.spec["process"]["user"] = {"uid": 1000, "gid": 1000, "additionalGids": [7]}
+        assert mapped.sh("id -u; id -G").split() == ["1000", "1000", "7"]
+
+    def test_a_user_that_is_not_mapped_is_refused(self, mapped: Any) -> None:
+        mapped.spec["process"]["user"] = {"uid": SIZE + 1, "gid": 0}
+        assert f"become user {SIZE + 1}" in mapped.fails(Unsupported).message
+
+    def test_exec_joins_the_user_namespace_too(self, mapped: Any) -> None:
+        def act(pid: int) -> tuple[str, str]:
+            out = mapped.exec_here("/bin/sh", "-c", "id -u; readlink /proc/self/ns/user").out
+            return out, os.readlink(f"/proc/{pid}/ns/user")
+
+        out, namespace = mapped.while_running(act)
+        assert out.split() == ["0", namespace]
+
+    def test_sysfs_of_the_hosts_network_is_bound_read_only(self, mapped: Any) -> None:
+        mapped.namespace("network")
+        assert mapped.sh("ls -d /sys/class; grep ' /sys ' /proc/self/mountinfo").split()[6].startswith("ro")
+
+    def test_the_hosts_network_namespace_can_be_joined_by_path(self, mapped: Any) -> None:
+        mapped.namespace("network", "/proc/self/ns/net")
+        assert mapped.sh("readlink /proc/self/ns/net") == os.readlink("/proc/self/ns/net")
+
+    def test_a_user_namespace_needs_mappings(self, mapped: Any) -> None:
+        del mapped.spec["linux"]["uidMappings"]
+        assert "uidMappings" in mapped.fails(InvalidInput).message
+
+
+class TestUnprivilegedEngine:
+    """The whole engine in a user namespace, as it is when an ordinary user runs it."""
+
+    @pytest.fixture
+    def engine(self, box: Any) -> Iterator[Any]:
+        """A box for a monitor that is root in a user namespace only; pytest's own folder is closed to others."""
+        folder = Path(tempfile.mkdtemp(dir="/tmp"))
+        folder.chmod(0o755)
+        engine = type(box)(folder)
+        give_away(folder)
+        engine.context = engine.context._replace(unprivileged=True)
+        engine.driver = Driver(engine.context)
+        yield engine
+        shutil.rmtree(folder)
+
+    def test_a_container_runs(self, engine: Any) -> None:
+        assert self._inside(engine, "id -u; hostname; stat -c %t:%T /dev/null; echo $$") == "0\nbox\n1:3\n1\n"
+
+    def test_own_cgroups_are_shown_as_far_as_possible(self, engine: Any) -> None:
+        engine.mount("/sys/fs/cgroup", "cgroup", "ro", "nosuid", type="cgroup")
+        assert self._inside(engine, "ls -d /sys/fs/cgroup") == "/sys/fs/cgroup\n"
+
+    def _inside(self, engine: Any, script: str) -> str:
+        def act() -> str:
+            ready, go = os.pipe()
+            child = os.getpid()
+            if os.fork() == 0:
+                # Outside of the new namespace: only here may a whole range be mapped.
+                os.read(ready, 1)
+                for name in ("gid_map", "uid_map"):
+                    Path(f"/proc/{child}/{name}").write_text(f"0 {FIRST} {SIZE}\n")
+                os._exit(0)
+            syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
+            os.write(go, b"x")
+            os.wait()
+            os.close(go)
+            os.close(ready)
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+            output = engine.run_here("/bin/sh", "-ec", script)
+            assert output.code == 0, output
+            return str(output.out)
+
+        result: str = engine.monitored(act)
+        return result
