@@ -11,7 +11,8 @@ import pytest
 
 from swapbox.drivers.storage import Mount
 from swapbox.linux import mounts, syscalls
-from swapbox.linux.mounts import escape_layer, parse_options, recursive_attributes
+from swapbox.linux.mounts import parse_options, recursive_attributes
+from swapbox.linux.overlayfs import escape_layer
 from swapbox.linux.syscalls import (
     MS_BIND,
     MS_NODEV,

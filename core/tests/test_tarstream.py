@@ -68,7 +68,7 @@ def tricky(format: int) -> bytes:
         (entry("loop", tarfile.BLKTYPE, devmajor=7, devminor=0), b""),
         (entry("pipe", tarfile.FIFOTYPE), b""),
         (entry("empty"), b""),
-        (entry("large", mode=0o600), bytes(range(256)) * 3000),
+        (entry("large", mode=0o600), bytes(range(256)) * 100),
     ]
     if format != tarfile.USTAR_FORMAT:
         members += [
@@ -162,7 +162,7 @@ def test_sparse_files_of_gnu_tar_are_read_with_their_holes(options: str, tmp_pat
             file.write(b"data at %d" % offset)
         file.truncate(40_000_000)
     option = [options] if options.startswith("--format") else ["--format=pax", options]
-    command = ["tar", "-C", tmp_path, "--sparse", *option, "-cf", tmp_path / "tar", "sparse"]
+    command = ["tar", "-C", str(tmp_path), "--sparse", *option, "-cf", str(tmp_path / "tar"), "sparse"]
     subprocess.run(command, check=True)
     [(one, body)] = read_all((tmp_path / "tar").read_bytes())
     assert (one.name, one.kind, one.size) == (b"sparse", REGULAR, 40_000_000)
@@ -290,12 +290,12 @@ def test_a_time_out_of_range_is_the_epoch() -> None:
 
 def test_whatever_is_in_an_archive_the_only_error_is_a_data_error() -> None:
     chance = random.Random(20240101)
-    seeds = [tricky(format) for format in FORMATS]
-    seeds += [make() for make, _ in MALFORMED.values()]
+    good = [tricky(format) for format in FORMATS]
+    bad = [make() for make, _ in MALFORMED.values()]
     outcomes = set()
     for _ in range(2000):
-        data = bytearray(chance.choice(seeds)[: 1 << 15])
-        for _ in range(chance.randint(1, 8)):
+        data = bytearray(chance.choice(chance.choice([good, good, bad])))
+        for _ in range(chance.randint(1, 4)):
             mutate(data, chance)
         try:
             read_all(bytes(data), step=chance.choice([512, 1000, 1 << 20]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from swapbox.testing import hostile, images, publish
 from swapbox.testing.process import Result, free_port
 from swapbox.testing.registry_server import RegistryServer
-from swapbox.testing.sandbox import Sandbox
+from swapbox.testing.sandbox import Sandbox, sandbox
 
 pytestmark = pytest.mark.root
 
@@ -19,6 +20,21 @@ pytestmark = pytest.mark.root
 @pytest.fixture
 def reference(fake_registry: RegistryServer, busybox_image: images.Image) -> str:
     return publish.push(fake_registry.host, "app", "latest", busybox_image)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def endless_pull(busybox_image: images.Image) -> Iterator[Callable[[], tuple[Sandbox, Result]]]:
+    """A pull of a blob that always breaks off. The engine tries for most of a minute, while other tests run."""
+    with RegistryServer() as server, sandbox() as swapbox:
+        reference = publish.push(server.host, "app", "latest", busybox_image)
+        server.faults.truncate = 1000
+        with swapbox.start("pull", reference) as command:
+
+            def end() -> tuple[Sandbox, Result]:
+                out, err = command.communicate(timeout=120)
+                return swapbox, Result(("pull", reference), command.returncode, out, err)
+
+            yield end
 
 
 def assert_one_clear_error(result: Result, *words: str) -> None:
@@ -43,7 +59,7 @@ def test_an_unknown_image_or_tag(
     assert_nothing_there(empty_swapbox)
 
 
-@pytest.mark.parametrize("name", ["UPPER", "a:b:c", "a@sha256:123", "a//b", "", "-", "a" * 300])
+@pytest.mark.parametrize("name", ["UPPER", "a:b:c", "a@sha256:123", "a//b", "", "-"])
 def test_a_reference_that_is_none(empty_swapbox: Sandbox, name: str) -> None:
     empty_swapbox("pull", "--", name).fails(1, "invalid reference format")
 
@@ -78,7 +94,7 @@ def test_a_token_is_fetched_where_anybody_gets_one(
     empty_swapbox.ok("pull", reference)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503])
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
 def test_a_registry_that_always_refuses(
     empty_swapbox: Sandbox, fake_registry: RegistryServer, reference: str, status: int
 ) -> None:
@@ -91,25 +107,17 @@ def test_a_registry_that_always_refuses(
 def test_a_registry_that_refuses_once(
     empty_swapbox: Sandbox, fake_registry: RegistryServer, reference: str, status: int
 ) -> None:
-    fake_registry.faults.refuse = [status]
+    fake_registry.faults.refuse, fake_registry.faults.retry_after = [status], 1
     empty_swapbox.ok("pull", reference)
 
 
 def test_a_blob_that_breaks_off_is_resumed(
     empty_swapbox: Sandbox, fake_registry: RegistryServer, reference: str
 ) -> None:
-    fake_registry.faults.truncate, fake_registry.faults.truncate_times = 100_000, 2
+    fake_registry.faults.truncate, fake_registry.faults.truncate_times = 100_000, 1
     empty_swapbox.ok("pull", reference)
     assert any("range" in request.headers for request in fake_registry.requests)
     assert empty_swapbox.ok("run", "--rm", reference, "echo", "hi") == "hi"
-
-
-def test_a_blob_that_always_breaks_off(
-    empty_swapbox: Sandbox, fake_registry: RegistryServer, reference: str
-) -> None:
-    fake_registry.faults.truncate = 0
-    assert_one_clear_error(empty_swapbox("pull", reference))
-    assert_nothing_there(empty_swapbox)
 
 
 def test_a_blob_with_another_digest(empty_swapbox: Sandbox, fake_registry: RegistryServer, reference: str) -> None:
@@ -234,3 +242,9 @@ def test_a_full_disk(empty_swapbox: Sandbox, registry: str, size: str, content: 
     result.fails(0, "no space left on device")
     assert result.out.split() == ["1", "0"]
     assert result.err.lower().count("error") == 1, result.err
+
+
+def test_a_blob_that_always_breaks_off(endless_pull: Callable[[], tuple[Sandbox, Result]]) -> None:
+    swapbox, result = endless_pull()
+    assert_one_clear_error(result)
+    assert_nothing_there(swapbox)

@@ -18,8 +18,8 @@ COPYCAT = """
 from swapbox import StorageDriverSpec, hookimpl
 
 def make(context):
-    from swapbox_storage_vfs.driver import VfsDriver
-    return VfsDriver(context.root)
+    from swapbox_storage_vfs.driver import Driver
+    return Driver(context.root)
 
 @hookimpl
 def swapbox_storage_drivers():
@@ -73,7 +73,7 @@ def test_a_broken_plugin_stops_nothing(swapbox: Sandbox, tmp_path: Path, source:
     assert works("logs", "fine").out == "hi"
     assert works("rm", "-f", "fine", "too").out.split() == ["fine", "too"]
     listing = works("plugins", "ls")
-    assert "broken-one" in listing.out
+    assert "broken-one" in listing.out + listing.err
 
 
 def test_the_error_of_a_broken_plugin_is_shown(swapbox: Sandbox, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from swapbox.drivers.isolation import Stdio
 from swapbox.errors import CommandNotExecutable, InvalidInput, PermissionDenied, SwapboxError
+from swapbox.testing.box import Box
 
 pytestmark = pytest.mark.root
 
@@ -25,7 +26,7 @@ def canary(tmp_path: Path) -> Path:
 
 class TestMountTargets:
     @pytest.mark.parametrize("prefix", ["", "/../../../.."])
-    def test_a_link_in_the_image_leads_no_mount_outside(self, box: Any, canary: Path, prefix: str) -> None:
+    def test_a_link_in_the_image_leads_no_mount_outside(self, box: Box, canary: Path, prefix: str) -> None:
         (box.rootfs / "link").symlink_to(f"{prefix}{canary}")
         source = box.folder / "source"
         source.mkdir()
@@ -34,7 +35,7 @@ class TestMountTargets:
         assert box.sh(f"cat {canary}/new/place/file") == "mounted"
         assert list(canary.iterdir()) == []
 
-    def test_a_dangling_link_is_made_inside(self, box: Any, canary: Path) -> None:
+    def test_a_dangling_link_is_made_inside(self, box: Box, canary: Path) -> None:
         (box.rootfs / "etc/resolv.conf").symlink_to(f"../../..{canary}/resolv.conf")
         source = box.folder / "resolv.conf"
         source.write_text("nameserver")
@@ -43,35 +44,35 @@ class TestMountTargets:
         assert list(canary.iterdir()) == []
         assert (box.rootfs / str(canary)[1:] / "resolv.conf").exists()
 
-    def test_a_circle_of_links_is_an_error(self, box: Any) -> None:
+    def test_a_circle_of_links_is_an_error(self, box: Box) -> None:
         (box.rootfs / "a").symlink_to("b")
         (box.rootfs / "b").symlink_to("a")
         box.mount("/a/x", "/tmp", "rbind")
         assert "too many levels of symbolic links" in box.fails(SwapboxError).message
 
     @pytest.mark.parametrize("name", ["proc", "sys"])
-    def test_proc_and_sys_are_never_mounted_through_a_link(self, box: Any, name: str) -> None:
+    def test_proc_and_sys_are_never_mounted_through_a_link(self, box: Box, name: str) -> None:
         (box.rootfs / name).rmdir()
         (box.rootfs / name).symlink_to("tmp")
         assert os.strerror(errno.ELOOP).lower() in box.fails(SwapboxError).message
 
-    def test_nothing_is_mounted_into_proc(self, box: Any, canary: Path) -> None:
+    def test_nothing_is_mounted_into_proc(self, box: Box, canary: Path) -> None:
         box.mount("/proc/self", canary, "rbind")
         assert "inside /proc" in box.fails(InvalidInput).message
 
-    def test_nothing_is_mounted_into_proc_through_a_link(self, box: Any, canary: Path) -> None:
+    def test_nothing_is_mounted_into_proc_through_a_link(self, box: Box, canary: Path) -> None:
         (box.rootfs / "link").symlink_to("/proc")
         box.mount("/link/irq", canary, "rbind")
         assert "inside /proc" in box.fails(InvalidInput).message
 
-    def test_devices_are_made_inside_when_dev_is_a_link(self, box: Any, canary: Path) -> None:
+    def test_devices_are_made_inside_when_dev_is_a_link(self, box: Box, canary: Path) -> None:
         (box.rootfs / "dev").rmdir()
         (box.rootfs / "dev").symlink_to(canary)
         box.spec["mounts"] = [item for item in box.spec["mounts"] if not item["destination"].startswith("/dev")]
         box.run("/bin/true")
         assert list(canary.iterdir()) == []
 
-    def test_masks_and_read_only_paths_stay_inside(self, box: Any, canary: Path) -> None:
+    def test_masks_and_read_only_paths_stay_inside(self, box: Box, canary: Path) -> None:
         (canary / "file").write_text("host")
         (box.rootfs / "link").symlink_to(f"../../../../..{canary}")
         box.spec["linux"]["maskedPaths"] = ["/link/file"]
@@ -81,7 +82,7 @@ class TestMountTargets:
         (canary / "file").write_text("still writable")
         assert Path("/proc/self/mountinfo").read_text() == before
 
-    def test_a_fake_proc_in_the_image_gets_no_sysctl(self, box: Any) -> None:
+    def test_a_fake_proc_in_the_image_gets_no_sysctl(self, box: Box) -> None:
         box.spec["mounts"] = [item for item in box.spec["mounts"] if item["type"] != "proc"]
         fake = box.rootfs / "proc/sys/net/ipv4/ip_forward"
         fake.parent.mkdir(parents=True)
@@ -93,18 +94,18 @@ class TestMountTargets:
         assert Path("/proc/sys/net/ipv4/ip_forward").read_text() == host
 
     @pytest.mark.parametrize("name", ["kernel.panic", "vm.swappiness", "kernel/../vm/swappiness"])
-    def test_a_sysctl_of_the_host_is_refused(self, box: Any, name: str) -> None:
+    def test_a_sysctl_of_the_host_is_refused(self, box: Box, name: str) -> None:
         box.spec["linux"]["sysctl"] = {name: "1"}
         box.fails(InvalidInput)
 
-    def test_a_network_sysctl_is_refused_in_the_hosts_network(self, box: Any) -> None:
+    def test_a_network_sysctl_is_refused_in_the_hosts_network(self, box: Box) -> None:
         box.namespace("network")
         box.spec["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1"}
         assert "network" in box.fails(InvalidInput).message
 
 
 class TestRuntime:
-    def test_modules_of_the_image_are_never_imported(self, box: Any) -> None:
+    def test_modules_of_the_image_are_never_imported(self, box: Box) -> None:
         for folder in ("usr/lib/python3", str(Path(os.__file__).parent)[1:]):
             (box.rootfs / folder).mkdir(parents=True, exist_ok=True)
             for name in ("encodings/__init__", "json", "socket", "stat", "resource", "pwd", "struct", "traceback"):
@@ -115,7 +116,7 @@ class TestRuntime:
         assert "OWNED" not in box.fails(SwapboxError, "/nope").message
 
     @pytest.mark.parametrize("entry", ["/proc/self/exe", "/link", "/script", "/proc/1/exe"])
-    def test_the_interpreter_of_the_host_is_never_what_a_container_runs(self, box: Any, entry: str) -> None:
+    def test_the_interpreter_of_the_host_is_never_what_a_container_runs(self, box: Box, entry: str) -> None:
         (box.rootfs / "link").symlink_to("/proc/self/exe")
         (box.rootfs / "script").write_text("#!/proc/self/exe\n")
         (box.rootfs / "script").chmod(0o755)
@@ -124,9 +125,9 @@ class TestRuntime:
         assert output.code in (255, -9, 126, 127)
         assert "python" not in output.out
 
-    def test_the_program_at_the_gate_is_sealed(self, box: Any) -> None:
+    def test_the_program_at_the_gate_is_sealed(self, box: Box) -> None:
         def act() -> tuple[str, list[str]]:
-            pid = box.driver.create(box.request())
+            pid = box.create()
             exe = f"/proc/{pid}/exe"
             name = os.readlink(exe)
             errors = []
@@ -136,7 +137,7 @@ class TestRuntime:
                     os.write(fd, b"x")
                     errors.append("written")
                 except OSError as error:
-                    errors.append(errno.errorcode[error.errno])
+                    errors.append(errno.errorcode[error.errno or 0])
             box.driver.delete(box.id, force=True)
             os.waitpid(pid, 0)
             return name, errors
@@ -145,10 +146,10 @@ class TestRuntime:
         assert name.startswith("/memfd:swapbox-init")
         assert set(errors) <= {"EPERM", "ETXTBSY"}
 
-    def test_init_holds_nothing_of_the_host_at_the_gate(self, box: Any) -> None:
+    def test_init_holds_nothing_of_the_host_at_the_gate(self, box: Box) -> None:
         def act() -> tuple[list[str], list[str], str]:
             null = os.open("/dev/null", os.O_RDWR)
-            pid = box.driver.create(box.request(stdio=Stdio(null, null, null)))
+            pid = box.create(stdio=Stdio(null, null, null))
             os.close(null)
             fds = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in sorted(os.listdir(f"/proc/{pid}/fd"))]
             places = [os.readlink(f"/proc/{pid}/{name}") for name in ("cwd", "root")]
@@ -163,13 +164,13 @@ class TestRuntime:
         assert "python" not in maps
 
     @pytest.mark.parametrize("fd", range(3, 20))
-    def test_the_working_directory_cannot_be_a_descriptor_of_the_host(self, box: Any, fd: int) -> None:
+    def test_the_working_directory_cannot_be_a_descriptor_of_the_host(self, box: Box, fd: int) -> None:
         box.spec["process"]["cwd"] = f"/proc/self/fd/{fd}"
 
         def act() -> str:
             leaks = [os.open("/", os.O_RDONLY) for _ in range(20)]
             try:
-                box.driver.create(box.request())
+                box.create()
             except SwapboxError as error:
                 return type(error).__name__
             finally:
@@ -179,7 +180,7 @@ class TestRuntime:
 
         assert box.monitored(act) in ("CommandNotExecutable", "PermissionDenied")
 
-    def test_stdin_that_is_a_directory_of_the_host_is_no_way_out(self, box: Any) -> None:
+    def test_stdin_that_is_a_directory_of_the_host_is_no_way_out(self, box: Box) -> None:
         box.spec["process"]["cwd"] = "/proc/self/fd/0"
         fd = os.open("/", os.O_RDONLY)
         assert "outside" in box.fails(PermissionDenied, stdio=Stdio(fd, 1, 2)).message
@@ -200,13 +201,13 @@ class TestCommands:
             ("/etc/passwd/x", 127, 'exec: "/etc/passwd/x": stat /etc/passwd/x: not a directory'),
         ],
     )
-    def test_a_command_that_cannot_be_executed(self, box: Any, command: str, code: int, message: str) -> None:
+    def test_a_command_that_cannot_be_executed(self, box: Box, command: str, code: int, message: str) -> None:
         box.spec["process"]["env"] = ["PATH=/bin:/etc"]
         box.spec["process"]["args"] = [command]
         error = box.fails(CommandNotExecutable)
         assert (error.message, error.exit_code) == (message, code)
 
-    def test_an_exec_session_fails_the_same_way(self, box: Any) -> None:
+    def test_an_exec_session_fails_the_same_way(self, box: Box) -> None:
         def act(_pid: int) -> tuple[str, int]:
             with pytest.raises(CommandNotExecutable) as caught:
                 box.exec_here("nosuch")
@@ -218,18 +219,18 @@ class TestCommands:
         ("content", "message"),
         [("garbage", "exec format error"), ("#!/nope\n", "no such file or directory")],
     )
-    def test_a_failure_after_the_gate_is_told_on_stderr(self, box: Any, content: str, message: str) -> None:
+    def test_a_failure_after_the_gate_is_told_on_stderr(self, box: Box, content: str, message: str) -> None:
         (box.rootfs / "bad").write_text(content)
         (box.rootfs / "bad").chmod(0o755)
         assert box.run("/bad") == (255, "", f"exec /bad: {message}\n")
 
-    def test_the_users_permissions_count(self, box: Any) -> None:
+    def test_the_users_permissions_count(self, box: Box) -> None:
         (box.rootfs / "mine").write_text("#!/bin/sh\n")
         (box.rootfs / "mine").chmod(0o700)
         box.spec["process"]["user"] = {"uid": 1000, "gid": 1000}
         assert box.fails(CommandNotExecutable, "/mine").message == 'exec: "/mine": permission denied'
 
-    def test_a_working_directory_that_is_a_file(self, box: Any) -> None:
+    def test_a_working_directory_that_is_a_file(self, box: Box) -> None:
         box.spec["process"]["cwd"] = "/etc/passwd"
         error = box.fails(CommandNotExecutable)
         assert error.message == 'chdir to cwd ("/etc/passwd") set in config.json failed: not a directory'
@@ -250,19 +251,19 @@ class TestErrors:
         ],
         ids=lambda change: next(iter(change)),
     )
-    def test_a_bad_spec_leaves_nothing(self, box: Any, change: dict[str, Any]) -> None:
+    def test_a_bad_spec_leaves_nothing(self, box: Box, change: dict[str, Any]) -> None:
         box.spec |= change
         error = box.fails(SwapboxError)
         assert not error.message.endswith(".")
 
-    def test_a_failing_cgroup_leaves_nothing(self, box: Any) -> None:
+    def test_a_failing_cgroup_leaves_nothing(self, box: Box) -> None:
         class Broken:
             def join(self) -> None:
                 raise OSError(errno.EACCES, "Permission denied")
 
         assert box.fails(PermissionDenied, cgroup=Broken()).message == "join the cgroup: permission denied"
 
-    def test_an_init_killed_during_its_set_up_is_an_error(self, box: Any) -> None:
+    def test_an_init_killed_during_its_set_up_is_an_error(self, box: Box) -> None:
         class Deadly:
             def join(self) -> None:
                 os.kill(os.getpid(), 9)

@@ -36,7 +36,7 @@ class TestPlan:
 
     def test_namespaces_are_made_joined_or_shared(self) -> None:
         kinds = [{"type": "mount"}, {"type": "network", "path": "/run/netns/x"}, {"type": "user"}]
-        linux = {"namespaces": kinds, "uidMappings": [dict(containerID=0, hostID=9, size=2)]}
+        linux = {"namespaces": kinds, "uidMappings": [{"containerID": 0, "hostID": 9, "size": 2}]}
         linux["gidMappings"] = linux["uidMappings"]
         result = plan(changed(linux=linux), BUNDLE)
         assert result.new == syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUSER

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 import pytest
 
 from swapbox.errors import InvalidInput, Unsupported
+from swapbox.linux import syscalls
+from swapbox.testing.box import Box
 from swapbox_isolation_ns.seccomp import allows, load_filter
 from swapbox_isolation_ns.seccomp_compile import unknown_is_enosys
 
@@ -107,6 +111,31 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
+PYTHON = ("read", "write", "mmap", "munmap", "brk", "futex", "madvise", "exit_group")
+
+
+def test_the_kernel_answers_by_the_policy(cache: Path) -> None:
+    policy = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": PYTHON, "action": "SCMP_ACT_ALLOW"}]}
+    program = load_filter(policy, cache).program
+    libc = ctypes.CDLL(None, use_errno=True)
+    number = {"x86_64": 110, "aarch64": 173}[os.uname().machine]  # getppid, an old one
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+        syscalls.set_seccomp_filter(program)
+        answers = []
+        for call in (number, 100_000):
+            libc.syscall(call)
+            answers.append(ctypes.get_errno())
+        os.write(writing, bytes(answers))
+        os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        assert list(pipe.read()) == [errno.EPERM, errno.ENOSYS]
+    assert os.waitpid(pid, 0)[1] == 0
+
+
 class TestCache:
     def test_a_policy_is_compiled_once(self, cache: Path) -> None:
         program = load_filter(deny("mount"), cache).program
@@ -152,17 +181,17 @@ class TestInAContainer:
 
     @pytest.mark.parametrize("no_new_privileges", [False, True])
     @pytest.mark.parametrize("uid", [0, 1000])
-    def test_a_denied_call_fails(self, box: Any, no_new_privileges: bool, uid: int) -> None:
+    def test_a_denied_call_fails(self, box: Box, no_new_privileges: bool, uid: int) -> None:
         box.spec["process"] |= {"noNewPrivileges": no_new_privileges, "user": {"uid": uid, "gid": uid}}
         box.spec["linux"]["seccomp"] = deny("mkdir", "mkdirat", errnoRet=errno.ENOTTY)
         assert "Inappropriate ioctl" in box.run("/bin/mkdir", "/tmp/x").err
         assert box.sh("grep Seccomp: /proc/self/status").split()[1] == "2"
 
-    def test_the_default_error_is_eperm(self, box: Any) -> None:
+    def test_the_default_error_is_eperm(self, box: Box) -> None:
         box.spec["linux"]["seccomp"] = deny("unshare")
         assert "Operation not permitted" in box.run("/bin/unshare", "-m", "/bin/true").err
 
-    def test_no_capability_stays_from_loading(self, box: Any) -> None:
+    def test_no_capability_stays_from_loading(self, box: Box) -> None:
         box.spec["linux"]["seccomp"] = deny("mkdir")
         out = box.sh("grep -E 'CapPrm|CapEff|CapBnd' /proc/self/status").split()
         from swapbox.linux import caps
@@ -171,13 +200,13 @@ class TestInAContainer:
             caps.mask(box.spec["process"]["capabilities"]["bounding"])
         }
 
-    def test_a_policy_without_execveat_still_starts(self, box: Any) -> None:
+    def test_a_policy_without_execveat_still_starts(self, box: Box) -> None:
         box.spec["linux"]["seccomp"] = {
             "defaultAction": "SCMP_ACT_ALLOW",
             "syscalls": [{"names": ["execveat"], "action": "SCMP_ACT_KILL_PROCESS"}],
         }
         assert box.sh("echo fine") == "fine"
 
-    def test_exec_sessions_get_the_filter_too(self, box: Any) -> None:
+    def test_exec_sessions_get_the_filter_too(self, box: Box) -> None:
         box.spec["linux"]["seccomp"] = deny("mkdir", "mkdirat")
         assert "not permitted" in box.while_running(lambda _: box.exec_here("/bin/mkdir", "/tmp/x").err)

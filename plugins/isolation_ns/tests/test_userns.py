@@ -7,13 +7,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from swapbox.drivers.isolation import ExecRequest, Stdio
 from swapbox.errors import InvalidInput, Unsupported
 from swapbox.linux import syscalls
-from swapbox_isolation_ns.driver import Driver
+from swapbox.testing.box import Box, wait
 
 pytestmark = pytest.mark.root
 
@@ -31,7 +31,7 @@ def give_away(folder: Path) -> None:
 
 
 @pytest.fixture
-def mapped(box: Any) -> Any:
+def mapped(box: Box) -> Box:
     """A box whose ids 0 to 65535 are the host's 200000 to 265535; its files belong to them."""
     give_away(box.rootfs)
     box.spec["linux"] |= {"uidMappings": MAPPING, "gidMappings": MAPPING}
@@ -40,12 +40,12 @@ def mapped(box: Any) -> Any:
 
 
 class TestMapped:
-    def test_root_is_another_user_outside(self, mapped: Any) -> None:
+    def test_root_is_another_user_outside(self, mapped: Box) -> None:
         out = mapped.sh("id -u; cat /proc/self/uid_map; echo > /made; stat -c %u /made")
         assert out.split() == ["0", "0", str(FIRST), str(SIZE), "0"]
         assert (mapped.rootfs / "made").stat().st_uid == FIRST
 
-    def test_paths_that_only_the_hosts_root_can_walk_are_no_obstacle(self, mapped: Any) -> None:
+    def test_paths_that_only_the_hosts_root_can_walk_are_no_obstacle(self, mapped: Box) -> None:
         secret = mapped.folder / "secret"
         secret.mkdir(mode=0o700)
         (secret / "volume").mkdir()
@@ -54,7 +54,7 @@ class TestMapped:
         mapped.mount("/volume", secret / "volume", "rbind", "ro")
         assert mapped.sh("ls /volume") == "file"
 
-    def test_devices_work_though_they_cannot_be_made(self, mapped: Any) -> None:
+    def test_devices_work_though_they_cannot_be_made(self, mapped: Box) -> None:
         assert mapped.sh(
             "stat -c %t:%T /dev/null /dev/urandom; echo x > /dev/null; head -c 3 /dev/zero"
         ).split() == [
@@ -63,20 +63,20 @@ class TestMapped:
             "\0\0\0",
         ]
 
-    def test_capabilities_count_only_inside(self, mapped: Any) -> None:
+    def test_capabilities_count_only_inside(self, mapped: Box) -> None:
         mapped.spec["process"]["capabilities"]["bounding"].append("CAP_SYS_ADMIN")
         mapped.spec["process"]["capabilities"]["effective"] = ["CAP_SYS_ADMIN"]
         assert mapped.run("/bin/sh", "-c", "echo 1 > /proc/sys/kernel/panic").code != 0
 
-    def test_another_user(self, mapped: Any) -> None:
+    def test_another_user(self, mapped: Box) -> None:
         mapped.spec["process"]["user"] = {"uid": 1000, "gid": 1000, "additionalGids": [7]}
         assert mapped.sh("id -u; id -G").split() == ["1000", "1000", "7"]
 
-    def test_a_user_that_is_not_mapped_is_refused(self, mapped: Any) -> None:
+    def test_a_user_that_is_not_mapped_is_refused(self, mapped: Box) -> None:
         mapped.spec["process"]["user"] = {"uid": SIZE + 1, "gid": 0}
         assert f"become user {SIZE + 1}" in mapped.fails(Unsupported).message
 
-    def test_exec_joins_the_user_namespace_too(self, mapped: Any) -> None:
+    def test_exec_joins_the_user_namespace_too(self, mapped: Box) -> None:
         def act(pid: int) -> tuple[str, str]:
             out = mapped.exec_here("/bin/sh", "-c", "id -u; readlink /proc/self/ns/user").out
             return out, os.readlink(f"/proc/{pid}/ns/user")
@@ -84,15 +84,30 @@ class TestMapped:
         out, namespace = mapped.while_running(act)
         assert out.split() == ["0", namespace]
 
-    def test_sysfs_of_the_hosts_network_is_bound_read_only(self, mapped: Any) -> None:
+    @pytest.mark.parametrize("uid", [0, 1000])
+    def test_a_pipe_of_the_host_can_be_reopened(self, mapped: Box, uid: int) -> None:
+        def act(_pid: int) -> bytes:
+            reading, writing = os.pipe()
+            process = {**mapped.spec["process"], "args": ["/bin/sh", "-c", "echo again > /dev/stdout"]}
+            process["user"] = {"uid": uid, "gid": uid}
+            pid = mapped.driver.exec(ExecRequest(mapped.id, process, Stdio(0, writing, 2)))
+            os.close(writing)
+            with open(reading, "rb") as pipe:
+                said = pipe.read()
+            wait(pid)
+            return said
+
+        assert mapped.while_running(act) == b"again\n"
+
+    def test_sysfs_of_the_hosts_network_is_bound_read_only(self, mapped: Box) -> None:
         mapped.namespace("network")
         assert mapped.sh("ls -d /sys/class; grep ' /sys ' /proc/self/mountinfo").split()[6].startswith("ro")
 
-    def test_the_hosts_network_namespace_can_be_joined_by_path(self, mapped: Any) -> None:
+    def test_the_hosts_network_namespace_can_be_joined_by_path(self, mapped: Box) -> None:
         mapped.namespace("network", "/proc/self/ns/net")
         assert mapped.sh("readlink /proc/self/ns/net") == os.readlink("/proc/self/ns/net")
 
-    def test_a_user_namespace_needs_mappings(self, mapped: Any) -> None:
+    def test_a_user_namespace_needs_mappings(self, mapped: Box) -> None:
         del mapped.spec["linux"]["uidMappings"]
         assert "uidMappings" in mapped.fails(InvalidInput).message
 
@@ -101,25 +116,25 @@ class TestUnprivilegedEngine:
     """The whole engine in a user namespace, as it is when an ordinary user runs it."""
 
     @pytest.fixture
-    def engine(self, box: Any) -> Iterator[Any]:
+    def engine(self, box: Box) -> Iterator[Box]:
         """A box for a monitor that is root in a user namespace only; pytest's own folder is closed to others."""
         folder = Path(tempfile.mkdtemp(dir="/tmp"))
         folder.chmod(0o755)
-        engine = type(box)(folder)
+        engine = Box(folder, box.factory)
         give_away(folder)
         engine.context = engine.context._replace(unprivileged=True)
-        engine.driver = Driver(engine.context)
+        engine.driver = engine.factory(engine.context)
         yield engine
         shutil.rmtree(folder)
 
-    def test_a_container_runs(self, engine: Any) -> None:
+    def test_a_container_runs(self, engine: Box) -> None:
         assert self._inside(engine, "id -u; hostname; stat -c %t:%T /dev/null; echo $$") == "0\nbox\n1:3\n1\n"
 
-    def test_own_cgroups_are_shown_as_far_as_possible(self, engine: Any) -> None:
+    def test_own_cgroups_are_shown_as_far_as_possible(self, engine: Box) -> None:
         engine.mount("/sys/fs/cgroup", "cgroup", "ro", "nosuid", type="cgroup")
         assert self._inside(engine, "ls -d /sys/fs/cgroup") == "/sys/fs/cgroup\n"
 
-    def _inside(self, engine: Any, script: str) -> str:
+    def _inside(self, engine: Box, script: str) -> str:
         def act() -> str:
             ready, go = os.pipe()
             child = os.getpid()

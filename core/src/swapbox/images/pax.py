@@ -27,8 +27,8 @@ def parse_records(data: bytes) -> Records:
     at = 0
     while at < len(data):
         match = _LENGTH.match(data, at)
-        end = at + int(match[1]) if match else 0
-        key, equals, value = data[match.end() : end - 1].partition(b"=") if match else (b"", b"", b"")
+        start, end = (match.end(), at + int(match[1])) if match else (0, 0)
+        key, equals, value = data[start : end - 1].partition(b"=") if start < end else (b"", b"", b"")
         if not key or not equals or end > len(data) or data[end - 1] != 0x0A:
             raise DataError(f"invalid tar archive: malformed record {data[at : at + 40]!r} in an extended header")
         if key in _SPARSE_PAIR:

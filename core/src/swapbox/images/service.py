@@ -7,24 +7,23 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from swapbox.descriptors import digest_of
 from swapbox.errors import Conflict, InvalidInput, NotFound, PluginError, Unsupported
-from swapbox.linux.process import Process
 from swapbox.references import Reference
-from swapbox.store.content import ContentStore
 
 if TYPE_CHECKING:
     from swapbox.descriptors import Descriptor
     from swapbox.drivers.storage import StorageDriver
     from swapbox.engine import Engine
     from swapbox.images.layers import Layer
+    from swapbox.images.lease import Lease
     from swapbox.images.progress import Progress
     from swapbox.images.pull import Pulled
+    from swapbox.store.content import ContentStore
 
 
 class Image(NamedTuple):
@@ -140,13 +139,14 @@ class Images:
         :param registry: the registry driver to use instead of the default one; ``storage`` likewise.
         :raises SwapboxError: see :func:`swapbox.images.pull.pull` and :func:`swapbox.images.unpack.unpack_layers`.
         """
+        from swapbox.images.lease import Lease
         from swapbox.images.progress import Silent
         from swapbox.images.pull import pull
 
         engine, progress = self._engine, progress or Silent()
         reference = Reference.parse(text).with_default_tag()
         choice = engine.selector.choose("storage", name=storage)
-        with _Lease(engine) as lease:
+        with Lease(engine) as lease:
             pulled = pull(
                 reference,
                 registry=engine.selector.open("registry", name=registry),
@@ -167,7 +167,7 @@ class Images:
         )
 
     def _unpack(
-        self, layers: Sequence[Layer], *, storage: str, progress: Progress, lease: _Lease | None = None
+        self, layers: Sequence[Layer], *, storage: str, progress: Progress, lease: Lease | None = None
     ) -> None:
         from swapbox.images.unpack import chain_ids, unpack_layers
 
@@ -240,9 +240,10 @@ class Images:
         import tempfile
 
         from swapbox.images import from_host
+        from swapbox.images.lease import Lease
 
         reference = Reference.parse(text).with_default_tag()
-        with tempfile.TemporaryDirectory() as directory, _Lease(self._engine) as lease:
+        with tempfile.TemporaryDirectory() as directory, Lease(self._engine) as lease:
             image = from_host.image_from_host(programs, layer=Path(directory) / "layer.tar.gz")
             if output is not None:
                 from_host.write_layout(output, image, name=reference.familiar)
@@ -448,49 +449,3 @@ def _with_tag(text: str) -> str:
     with contextlib.suppress(InvalidInput):
         return Reference.parse(text).with_default_tag().familiar
     return text
-
-
-class _Lease:
-    """Keeps what one pull relies on, blobs and unpacked layers, from being removed meanwhile.
-
-    A lease belongs to a process; those of processes that are gone are dropped when the next one is taken.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._database = engine.database
-        process = Process.of(os.getpid())
-        self._owner = f"{process.pid}.{process.start}.{time.monotonic_ns()}"
-        self.content = _LeasedContent(engine.paths.content, self.take)
-
-    def take(self, resource: str) -> None:
-        """Note that this pull needs a blob or chain; from now on nobody removes it."""
-        self._database.execute("INSERT OR IGNORE INTO leases VALUES (?,?)", (self._owner, resource))
-
-    def __enter__(self) -> _Lease:
-        for row in self._database.rows("SELECT DISTINCT owner FROM leases"):
-            pid, start, _ = row["owner"].split(".")
-            if not Process(int(pid), int(start)).alive():
-                self._drop(row["owner"])
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._drop(self._owner)
-
-    def _drop(self, owner: str) -> None:
-        self._database.execute("DELETE FROM leases WHERE owner = ?", (owner,))
-
-
-class _LeasedContent(ContentStore):
-    """A content store that takes a lease on every blob it is asked about, before it answers."""
-
-    def __init__(self, root: Path, take: Callable[[str], None]) -> None:
-        super().__init__(root)
-        self._take = take
-
-    def has(self, digest: str) -> bool:
-        self._take(digest)
-        return super().has(digest)
-
-    def put(self, data: bytes) -> str:
-        self._take(digest_of(data))
-        return super().put(data)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import NamedTuple
 
 from swapbox.drivers.storage import Mount
 from swapbox.linux import syscalls
+from swapbox.linux.overlayfs import escape_layer, split_layers
 from swapbox.linux.syscalls import (
     MNT_DETACH,
     MS_BIND,
@@ -228,7 +228,7 @@ def _mount_by_layer(mount: Mount, options: MountOptions, target: Path) -> None:
         for option in _for_file_system(mount.options):
             name, _, value = option.partition("=")
             if name == "lowerdir":
-                for layer in _split_layers(value):
+                for layer in split_layers(value):
                     syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, "lowerdir+", layer)
             elif value:
                 syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, name, value)
@@ -253,7 +253,7 @@ def _mount_relative(mount: Mount, options: MountOptions, target: Path) -> None:
     for option in _for_file_system(mount.options):
         name, _, value = option.partition("=")
         if name == "lowerdir":
-            layers = _split_layers(value)
+            layers = split_layers(value)
             base = os.path.commonpath(layers)
             option = "lowerdir=" + ":".join(escape_layer(os.path.relpath(layer, base)) for layer in layers)
         data.append(option)
@@ -265,15 +265,6 @@ def _mount_relative(mount: Mount, options: MountOptions, target: Path) -> None:
     finally:
         os.fchdir(before)
         os.close(before)
-
-
-def escape_layer(path: str) -> str:
-    """Return a path as overlay wants it in ``lowerdir=``, ``upperdir=`` and ``workdir=``."""
-    return re.sub(r"([\\:,])", r"\\\1", path)
-
-
-def _split_layers(value: str) -> list[str]:
-    return [re.sub(r"\\(.)", r"\1", layer) for layer in re.findall(r"(?:\\.|[^:\\])+", value)]
 
 
 def _for_file_system(options: Iterable[str]) -> list[str]:

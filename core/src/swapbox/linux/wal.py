@@ -105,7 +105,7 @@ class WalFile:
             # NORMAL survives kill -9 without waiting for the disk at each commit.
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA foreign_keys = ON")
-            # Processes that end without closing leave the log, and the next to open it reads it all: keep it short.
+            # A process that ends without closing leaves the log, and the next one reads it all: keep it short.
             db.execute("PRAGMA wal_autocheckpoint = 250")
             if sys.version_info >= (3, 12):  # the log is emptied when it is long, not by each process that ends
                 db.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)  # noqa: FBT003

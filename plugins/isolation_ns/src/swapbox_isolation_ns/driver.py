@@ -15,7 +15,7 @@ from swapbox.linux import caps, syscalls
 from swapbox_isolation_ns.child import Inherited, run_exec, run_init
 from swapbox_isolation_ns.failures import doing
 from swapbox_isolation_ns.gate import open_gate
-from swapbox_isolation_ns.idmap import write_maps
+from swapbox_isolation_ns.idmap import give_pipes, read_maps, write_maps
 from swapbox_isolation_ns.launch import adjust, launch
 from swapbox_isolation_ns.plan import Plan, plan
 from swapbox_isolation_ns.plan_process import ProcessPlan, plan_process
@@ -72,7 +72,7 @@ class Driver:
                 lambda report: run_init(wanted, trees, inherited, report),
                 flags=wanted.new & ~syscalls.CLONE_NEWCGROUP,
                 joined=joined,
-                prepare=lambda pid: _prepare(pid, wanted),
+                prepare=lambda pid: _prepare(pid, wanted, request),
             )
 
     def start(self, id: str) -> None:
@@ -119,7 +119,9 @@ class Driver:
                 joins = _JOINED_BY_EXEC | _user_flag(record)
             except (ProcessLookupError, FileNotFoundError):
                 raise Conflict(f"container {request.id} is not running") from None
-            if not joins & syscalls.CLONE_NEWUSER:
+            if joins & syscalls.CLONE_NEWUSER:
+                give_pipes(request.stdio, process.uid, read_maps(record.process.pid))
+            else:
                 _check_capabilities(process)
             gate, sign = (_opened(stack, fd) for fd in os.pipe())
             inherited = _inherited(request, gate, _opened(stack, open_gate()), state.seccomp(record))
@@ -159,9 +161,10 @@ def _open_namespace(path: str) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _prepare(pid: int, wanted: Plan) -> None:
+def _prepare(pid: int, wanted: Plan, request: CreateRequest) -> None:
     if wanted.has_user_namespace:
         write_maps(pid, wanted.uid_maps, wanted.gid_maps)
+        give_pipes(request.stdio, wanted.process.uid, wanted.uid_maps)
     adjust(pid, wanted.process)
 
 

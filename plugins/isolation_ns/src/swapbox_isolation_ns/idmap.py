@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 
+from swapbox.drivers.isolation import Stdio
 from swapbox.errors import PermissionDenied
 from swapbox_isolation_ns.failures import doing
 from swapbox_isolation_ns.plan import IdMap
@@ -23,6 +25,26 @@ def write_maps(pid: int, uids: Sequence[IdMap], gids: Sequence[IdMap]) -> None:
         _write(pid, "setgroups", "deny")
     _map(pid, "gid", gids)
     _map(pid, "uid", uids)
+
+
+def read_maps(pid: int) -> tuple[IdMap, ...]:
+    """Return the user ids of a running process's user namespace."""
+    with open(f"/proc/{pid}/uid_map", encoding="ascii") as file:
+        return tuple(IdMap(*map(int, line.split())) for line in file)
+
+
+def give_pipes(stdio: Stdio | None, uid: int, maps: Sequence[IdMap]) -> None:
+    """Let pipes belong to a mapped user, who could not reopen /dev/stdout otherwise.
+
+    Only from outside: to a process in the user namespace a pipe of the host's root belongs to nobody.
+    """
+    host = next((item.host + uid - item.container for item in maps if 0 <= uid - item.container < item.size), None)
+    if stdio is None or host is None:
+        return
+    for fd in set(stdio):
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            with suppress(PermissionError):
+                os.fchown(fd, host, -1)
 
 
 def _is_only(maps: Sequence[IdMap], own: int) -> bool:

@@ -148,6 +148,8 @@ def _become_user(plan: ProcessPlan) -> None:
         os.setresgid(plan.gid, plan.gid, plan.gid)
         os.setresuid(plan.uid, plan.uid, plan.uid)
     syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 0)
+    # Changing the user may have made the process visible again to others of that user (fs.suid_dumpable).
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
 
 
 def _set_capabilities(plan: ProcessPlan, *, spare: int) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from swapbox.drivers.ledger import Entry, Ledger
 from swapbox.drivers.storage import Change, LayerTarget, Mount, SnapshotInfo, SnapshotKind, Usage
 from swapbox.errors import InvalidInput, Unsupported, from_os_error
-from swapbox.linux.mounts import escape_layer
+from swapbox.linux.overlayfs import escape_layer
 from swapbox.linux.trees import disk_usage, remove_tree
 
 _MOST_LAYERS = 500  # OVL_MAX_STACK of the kernel

@@ -12,8 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from swapbox.drivers.common import DriverContext, ProbeResult, Supported, Unsupported
-from swapbox.linux import syscalls
-from swapbox.linux.mounts import escape_layer
+from swapbox.linux.overlayfs import escape_layer
 from swapbox.linux.trees import remove_tree
 
 _WHITEOUTS_FAIL = 255
@@ -63,6 +62,8 @@ def _try_mount(place: Path, *, userxattr: bool) -> str | None:
 
 
 def _exit_with_verdict(scratch: Path, *, userxattr: bool) -> None:
+    from swapbox.linux import syscalls
+
     code = _WHITEOUTS_FAIL
     try:
         if os.geteuid() != 0:
@@ -83,6 +84,8 @@ def _exit_with_verdict(scratch: Path, *, userxattr: bool) -> None:
 
 
 def _enter_user_namespace() -> None:
+    from swapbox.linux import syscalls
+
     uid, gid = os.geteuid(), os.getegid()
     syscalls.unshare(syscalls.CLONE_NEWUSER)
     Path("/proc/self/setgroups").write_text("deny")
