@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from swapbox.errors import SwapboxError, Unsupported
 from swapbox.testing import servers
 from swapbox.testing.process import Engine, processes_naming
-from swapbox.testing.sandbox import sandbox, scratch_directory
+from swapbox.testing.sandbox import sandbox, scratch
 
 
 class Contender(NamedTuple):
@@ -57,13 +53,13 @@ def swapbox() -> Iterator[Contender]:
         if version.code:
             last = version.err.rpartition("\n")[2]
             raise Unsupported(f"{engine.prefix[0]} does not work: {last}")
-        yield Contender("swapbox", version.out, engine, engine.directory.name)
+        yield Contender("swapbox", version.out.split()[-1], engine, engine.directory.name)
 
 
 @contextlib.contextmanager
 def docker() -> Iterator[Contender]:
     """Give Docker with a daemon of its own."""
-    with _directory() as directory, servers.dockerd(directory) as engine:
+    with scratch("bench-") as directory, servers.dockerd(directory) as engine:
         version = engine.ok("version", "--format", "{{.Server.Version}} (client {{.Client.Version}})")
         daemons = frozenset(process.pid for process in processes_naming(directory.name))
         yield Contender("docker", version, engine, directory.name, daemons=daemons)
@@ -73,7 +69,7 @@ def docker() -> Iterator[Contender]:
 def podman() -> Iterator[Contender]:
     """Give Podman with runc, and limits that need no CAP_SYS_RESOURCE, which its defaults do."""
     program = servers.require("podman", "podman")
-    with _directory() as directory:
+    with scratch("bench-") as directory:
         engine = Engine(
             program,
             *("--root", directory / "root", "--runroot", directory / "run", "--tmpdir", directory / "tmp"),
@@ -95,7 +91,6 @@ def podman() -> Iterator[Contender]:
             yield made
         finally:
             made.remove_containers()
-            engine("system", "reset", "--force")
 
 
 ALL: dict[str, Callable[[], contextlib.AbstractContextManager[Contender]]] = {
@@ -114,20 +109,3 @@ def enter_available(names: list[str], stack: contextlib.ExitStack) -> list[Conte
         except SwapboxError as error:
             print(f"without {name}: {error}", file=sys.stderr)
     return started
-
-
-@contextlib.contextmanager
-def _directory() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="bench-", dir=scratch_directory()))
-    try:
-        yield directory
-    finally:
-        _unmount_below(directory)
-        subprocess.run(["rm", "-rf", "--one-file-system", directory], check=False)
-
-
-def _unmount_below(directory: Path) -> None:
-    # podman keeps its overlay folder bind-mounted on itself.
-    targets = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for target in sorted((t for t in targets if t.startswith(f"{directory}{os.sep}")), reverse=True):
-        subprocess.run(["umount", "-l", target], check=False)

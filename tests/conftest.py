@@ -11,7 +11,7 @@ from swapbox.errors import Unsupported
 from swapbox.testing import images, publish, servers
 from swapbox.testing.process import Engine
 from swapbox.testing.registry_server import RegistryServer
-from swapbox.testing.sandbox import Sandbox, sandbox
+from swapbox.testing.sandbox import Sandbox, sandbox, scratch
 
 BUSYBOX = "busybox"
 """The local name of the test image, in swapbox and Docker alike."""
@@ -79,10 +79,10 @@ def empty_swapbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="session")
-def docker(tmp_path_factory: pytest.TempPathFactory, busybox_ref: str) -> Iterator[Engine]:
+def docker(busybox_ref: str) -> Iterator[Engine]:
     """A real Docker with the image ``busybox``."""
     try:
-        with servers.dockerd(tmp_path_factory.mktemp("docker")) as engine:
+        with scratch("docker-") as directory, servers.dockerd(directory) as engine:
             engine.ok("pull", busybox_ref)
             engine.ok("tag", busybox_ref, BUSYBOX)
             yield engine

@@ -20,6 +20,11 @@ def start(swapbox: Sandbox, name: str, *command: str) -> str:
     return swapbox.ok("run", "-d", "--name", name, *(command or ("busybox", "sleep", "1000")))
 
 
+def test_what_runs_would_be_found_as_a_leak(swapbox: Sandbox) -> None:
+    start(swapbox, "web")
+    assert {leak.split()[0] for leak in swapbox.leaks()} >= {"process", "mount"}
+
+
 def test_ps_shows_what_runs(swapbox: Sandbox) -> None:
     container = start(swapbox, "web")
     header, line = swapbox.ok("ps").splitlines()

@@ -9,8 +9,7 @@ How a few things that the specification leaves open are done, after Docker where
 - A whiteout, opaque or not, hides what lower layers have and nothing of its own layer, whatever their order.
 - Entries replace what is there; a directory keeps what is in it.
 - A device that may not be made is left out when unprivileged, as Docker does in user namespaces.
-- Extended attributes that the file system does not take are left out. Those by which overlay marks deletions are
-  never taken from an archive, nor is the 0:0 character device.
+- The 0:0 character device, by which overlay marks deletions, is never taken from an archive.
 - Owner, mode and times of directories are set when all is written.
 """
 
@@ -25,6 +24,7 @@ from collections.abc import Callable
 from swapbox.config import Limits
 from swapbox.drivers.storage import LayerTarget
 from swapbox.errors import DataError, PermissionDenied, SwapboxError, Unavailable, Unsupported
+from swapbox.images.attributes import Attributes, forget_xattrs
 from swapbox.images.compression import RATIO_FREE, ByteSource
 from swapbox.images.rooted import Directory, RootedTree, clear, make_directory, remove, split
 from swapbox.images.tarstream import (
@@ -42,28 +42,41 @@ from swapbox.images.tarstream import (
 _WHITEOUT = b".wh."
 _RESERVED = b".wh..wh."
 _OPAQUE = b".wh..wh..opq"
-_MARKS = (b"trusted.overlay.", b"user.overlay.")
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PARENT_NAMES = frozenset({b"", b".", b".."})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _HOST = frozenset({errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_SHOWN = 200
 _DEFAULT_LIMITS = Limits()
 
 
+class NeedsLower(Exception):
+    """The layer refers to a directory or file of the layers below, which the target does not have."""
+
+
 def apply_layer(
-    source: ByteSource, target: LayerTarget, *, limits: Limits = _DEFAULT_LIMITS, unprivileged: bool = False
+    source: ByteSource,
+    target: LayerTarget,
+    *,
+    limits: Limits = _DEFAULT_LIMITS,
+    unprivileged: bool = False,
+    has_lower: bool = False,
 ) -> int:
     """Write a layer and return the bytes of its uncompressed archive, which is read to its end.
 
     :param source: the uncompressed archive.
     :param unprivileged: the caller lacks root's powers, or has them in a user namespace only.
+    :param has_lower: there are layers below, and the target, an overlay directory, does not show them.
+    :raises NeedsLower: only with ``has_lower``: written here the layer would hide what it means to add to. The
+        target has to be emptied, and the layer written where all layers show.
     :raises DataError: the archive is malformed, breaks a limit or tries to leave the target.
     :raises PermissionDenied: the caller may not write something, or not give it to its owner.
     :raises Unavailable: the disk is full or fails.
     """
     stream = TarStream(source)
     with RootedTree(target.path) as tree:
-        _Layer(stream, tree, target=target, limits=limits, unprivileged=unprivileged).write()
+        layer = _Layer(stream, tree, target=target, limits=limits, unprivileged=unprivileged, has_lower=has_lower)
+        layer.write()
     return stream.bytes_read
 
 
@@ -71,20 +84,31 @@ class _Layer:
     """One layer on its way to disk.
 
     ``_made`` holds every path of this layer, parents included; ``_directories`` the attributes to set at the end;
-    ``_hidden`` the whiteout devices made in an overlay directory. Paths have no ``/`` at either end.
+    ``_kept`` directories that were there before; ``_hidden`` the whiteout devices made in an overlay directory.
+    Paths have no ``/`` at either end.
     """
 
     def __init__(
-        self, stream: TarStream, tree: RootedTree, *, target: LayerTarget, limits: Limits, unprivileged: bool
+        self,
+        stream: TarStream,
+        tree: RootedTree,
+        *,
+        target: LayerTarget,
+        limits: Limits,
+        unprivileged: bool,
+        has_lower: bool,
     ) -> None:
         self._stream = stream
         self._tree = tree
         self._limits = limits
         self._unprivileged = unprivileged
+        self._attributes = Attributes(unprivileged=unprivileged)
         self._full_tree = target.whiteouts == "remove"
+        self._alone = self._full_tree or not has_lower
         self._opaque = "user.overlay.opaque" if target.whiteouts == "overlay-user" else "trusted.overlay.opaque"
         self._made: set[bytes] = set()
         self._hidden: set[bytes] = set()
+        self._kept: set[bytes] = set()
         self._directories: dict[bytes, TarEntry] = {}
 
     def write(self) -> None:
@@ -106,7 +130,7 @@ class _Layer:
         name = entry.name
         if len(name) > self._limits.max_path:
             raise DataError(
-                f"path {_show(name[:80])}... has {len(name)} bytes, more than {self._limits.max_path}",
+                f"path {_show(name)} has {len(name)} bytes, more than {self._limits.max_path}",
                 hint="if you trust where it comes from, raise limits.max-path",
             )
         head, _, base = name.rpartition(b"/")
@@ -134,7 +158,7 @@ class _Layer:
             self._directory(entry, parent, base, path)
         elif kind == SYMLINK:
             self._replacing(parent, base, path, lambda: os.symlink(entry.link, base, dir_fd=parent.fd))
-            self._attributes(entry, parent, base)
+            self._attributes.set_at(entry, parent.fd, base)
         elif kind == HARDLINK:
             self._hardlink(entry, parent, base, path)
         else:
@@ -151,7 +175,7 @@ class _Layer:
                 self._copy(fd, entry.size)
             else:
                 self._copy_sparse(fd, entry)
-            self._fd_attributes(entry, fd)
+            self._attributes.set_open(entry, fd)
         finally:
             os.close(fd)
 
@@ -185,6 +209,8 @@ class _Layer:
             elif not _is_directory(parent, base):
                 self._vacate(parent, base, path)
                 os.mkdir(base, 0o700, dir_fd=parent.fd)
+            elif path not in self._made:
+                self._kept.add(path)
         self._directories[path] = entry
 
     def _hardlink(self, entry: TarEntry, parent: Directory, base: bytes, path: bytes) -> None:
@@ -202,6 +228,8 @@ class _Layer:
         try:
             self._replacing(self._tree.open(parent.prefix), base, path, link)
         except (FileNotFoundError, NotADirectoryError) as error:
+            if not self._alone:
+                raise NeedsLower from error
             raise DataError(
                 f"hard link {_show(entry.name)} leads to {_show(entry.link)}, which this layer does not have"
             ) from error
@@ -209,7 +237,7 @@ class _Layer:
     def _node(self, entry: TarEntry, parent: Directory, base: bytes, path: bytes) -> None:
         if entry.kind == FIFO:
             self._replacing(parent, base, path, lambda: os.mkfifo(base, 0o600, dir_fd=parent.fd))
-            self._attributes(entry, parent, base)
+            self._attributes.set_at(entry, parent.fd, base)
             return
         major, minor = entry.device
         if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):
@@ -225,58 +253,16 @@ class _Layer:
             if not self._unprivileged:
                 raise
         else:
-            self._attributes(entry, parent, base)
-
-    # Attributes. Changing the owner clears set-id bits and capabilities, so it comes first; times come last.
-
-    def _fd_attributes(self, entry: TarEntry, fd: int) -> None:
-        self._own(entry, fd)
-        os.fchmod(fd, entry.mode)
-        if entry.xattrs:
-            self._set_xattrs(entry, fd)
-        os.utime(fd, ns=(entry.mtime, entry.mtime))
-
-    def _attributes(self, entry: TarEntry, parent: Directory, base: bytes) -> None:
-        """Set those of a link or node, which cannot be opened."""
-        path = b"/proc/self/fd/%d/%b" % (parent.fd, base)
-        self._own(entry, path)
-        if entry.kind != SYMLINK:
-            os.chmod(path, entry.mode)
-        self._set_xattrs(entry, path)
-        os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
-
-    def _own(self, entry: TarEntry, file: int | bytes) -> None:
-        try:
-            if isinstance(file, int):
-                os.fchown(file, entry.uid, entry.gid)
-            else:
-                os.chown(file, entry.uid, entry.gid, follow_symlinks=False)
-        except OSError as error:
-            if not self._unprivileged:
-                raise
-            if error.errno == errno.EINVAL:
-                raise PermissionDenied(
-                    f"owner {entry.uid}:{entry.gid} of {_show(entry.name)} is not mapped in this user namespace",
-                    hint="give the user more ids in /etc/subuid and /etc/subgid",
-                ) from error
-            if error.errno != errno.EPERM:  # without any powers, everything is the caller's own
-                raise
-
-    def _set_xattrs(self, entry: TarEntry, file: int | bytes) -> None:
-        for key, value in entry.xattrs.items():
-            if key.startswith(_MARKS):
-                continue
-            try:
-                os.setxattr(file, key, value, follow_symlinks=isinstance(file, int))
-            except OSError as error:
-                if error.errno not in (errno.ENOTSUP, errno.EPERM):
-                    raise
+            self._attributes.set_at(entry, parent.fd, base)
 
     def _finish_directories(self) -> None:
         """Set attributes below before above: one may close a directory to its owner."""
         for path in sorted(self._directories, reverse=True):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # replaced later in the layer
-                self._fd_attributes(self._directories[path], self._tree.open(path).fd)
+                directory = self._tree.open(path).fd
+                if path in self._kept:
+                    forget_xattrs(directory)
+                self._attributes.set_open(self._directories[path], directory)
 
     def _root(self, entry: TarEntry) -> None:
         if entry.kind != DIRECTORY:
@@ -290,6 +276,8 @@ class _Layer:
         try:
             parent = self._open_parent(head)
         except (NotADirectoryError, FileNotFoundError) as error:
+            if not self._alone and isinstance(error, FileNotFoundError):
+                raise NeedsLower from error
             raise DataError(f"parent {_show(head)} is no directory") from error
         parts = parent.prefix.split(b"/")[:-1]
         self._made.update(b"/".join(parts[: count + 1]) for count in range(len(parts)))
@@ -300,13 +288,13 @@ class _Layer:
         if any(part.startswith(_WHITEOUT) for part in parts):
             raise DataError(f"parent {_show(head)} is a whiteout")
         try:
-            return self._tree.open(head, create=True)
+            return self._tree.open(head, create=self._alone)
         except NotADirectoryError:
             for count in range(len(parts)):
                 path = b"/".join(parts[: count + 1])
                 if path in self._hidden:
                     self._reveal(self._tree.open(b"/".join(parts[:count])), parts[count], path)
-            return self._tree.open(head, create=True)
+            return self._tree.open(head, create=self._alone)
 
     def _replacing(self, parent: Directory, base: bytes, path: bytes, make: Callable[[], None]) -> None:
         try:
@@ -393,7 +381,7 @@ def _is_directory(parent: Directory, name: bytes) -> bool:
 
 
 def _show(name: bytes) -> str:
-    return repr(os.fsdecode(name))
+    return repr(os.fsdecode(name if len(name) <= _SHOWN else name[:_SHOWN] + b"..."))
 
 
 def _translated(error: OSError, name: bytes) -> SwapboxError:

@@ -59,7 +59,10 @@ class Closure:
                 done = done.rpartition("/")[0]
             elif part not in ("", "."):
                 here = f"{done}/{part}"
-                target = self._add_one(here)
+                try:
+                    target = self._add_one(here)
+                except (FileNotFoundError, NotADirectoryError) as error:
+                    raise NotFound(f"no such file: {path}") from error
                 if target is None:
                     done = here
                     continue
@@ -72,10 +75,7 @@ class Closure:
 
     def _add_one(self, path: str) -> str | None:
         """Take one path; return its target when it is a link."""
-        try:
-            mode = os.lstat(path).st_mode
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFound(f"no such file: {path}") from error
+        mode = os.lstat(path).st_mode
         if stat.S_ISLNK(mode):
             target = os.readlink(path)
             self.nodes[path] = Node(stat.S_IFLNK | 0o777, target=target)

@@ -79,7 +79,7 @@ def image_from_host(
     if not programs:
         raise InvalidInput("no program named for the image")
     if epoch is None:
-        epoch = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
+        epoch = _source_date_epoch()
     paths = [find(name) for name in programs]
     closure = Closure()
     for path in paths:
@@ -129,6 +129,13 @@ def write_layout(directory: Path, image: HostImage, *, name: str) -> Descriptor:
     index.write_bytes(_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}))
     (directory / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
     return manifest
+
+
+def _source_date_epoch() -> int:
+    text = os.environ.get("SOURCE_DATE_EPOCH", "0")
+    if not text.isdecimal() or len(text) > 12:
+        raise InvalidInput(f"SOURCE_DATE_EPOCH {text!r} is not a number of seconds")
+    return int(text)
 
 
 def _write_layer(nodes: Mapping[str, Node], layer: Path, epoch: int) -> tuple[Descriptor, str]:

@@ -3,6 +3,10 @@
 A layer is written into an active snapshot and committed under its chainID only when its digest is right. Whatever
 goes wrong, the active snapshot is removed; after ``kill -9`` it stays, under a key that begins with
 :data:`EXTRACT_PREFIX` and that nobody waits for.
+
+A driver with the capability ``direct`` is written to without a mount. A layer that refers to layers below (it adds
+to a directory that it does not describe, or links to a file that it does not have) goes through a mount all the
+same: only there the kernel shows what it refers to, and the result is the same on every driver.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from swapbox.config import Limits
 from swapbox.drivers.storage import DirectWriter, LayerTarget, Mount, StorageDriver
 from swapbox.errors import AlreadyExists, DataError, NotFound, SwapboxError, from_os_error
 from swapbox.images import progress as words
-from swapbox.images.apply import apply_layer
+from swapbox.images.apply import NeedsLower, apply_layer
 from swapbox.images.compression import ByteSource, Decompressed, decompress
 from swapbox.images.layers import Layer
 from swapbox.images.progress import Progress
@@ -92,14 +96,26 @@ class _Unpacker:
 
     def unpack(self, layer: Layer, chain: str, parent: str | None) -> None:
         """Make the committed snapshot ``chain``."""
-        digest, size = layer.descriptor.digest, layer.descriptor.size
-        self._progress.layer(digest, words.EXTRACTING, 0, size)
+        self._progress.layer(layer.descriptor.digest, words.EXTRACTING, 0, layer.descriptor.size)
+        try:
+            self._attempt(layer, chain, parent, direct=self._direct)
+        except NeedsLower:
+            self._attempt(layer, chain, parent, direct=None)
+        self._progress.layer(layer.descriptor.digest, words.PULLED)
+
+    def _attempt(self, layer: Layer, chain: str, parent: str | None, *, direct: DirectWriter | None) -> None:
         key = f"{EXTRACT_PREFIX}{os.urandom(8).hex()} {chain}"
         try:
             made = self._storage.prepare(key, parent)
-            diff_id = self._write(layer, key, made)
+            if direct is None:
+                diff_id = self._write(layer, lambda ahead, source: self._apply_mounted(ahead, source, made))
+            else:
+                target, has_lower = direct.layer_target(key), parent is not None
+                diff_id = self._write(layer, lambda _, source: self._apply(source, target, has_lower=has_lower))
             if diff_id != layer.diff_id:
-                raise DataError(f"layer {digest} unpacks to {diff_id}, but the image config says {layer.diff_id}")
+                raise DataError(
+                    f"layer {layer.descriptor.digest} unpacks to {diff_id}, but the image config says {layer.diff_id}"
+                )
             self._storage.commit(chain, key)
         except BaseException as error:
             with contextlib.suppress(SwapboxError):
@@ -107,25 +123,20 @@ class _Unpacker:
             # Another process that unpacks the same image may have been faster.
             if not (isinstance(error, AlreadyExists) and _has(self._storage, chain)):
                 raise
-        self._progress.layer(digest, words.PULLED)
 
-    def _write(self, layer: Layer, key: str, made: Sequence[Mount]) -> str:
-        """Write the layer into the active snapshot; return the digest of what it unpacked to."""
+    def _write(self, layer: Layer, write: Callable[[ReadAhead, ByteSource], None]) -> str:
+        """Write the uncompressed layer; return its digest."""
         blob = layer.open()
         plain = decompress(blob, layer.descriptor.media_type, max_ratio=self._limits.max_ratio)
         algorithm = layer.diff_id.partition(":")[0]
         with ReadAhead(plain, algorithm=algorithm, release=blob.close) as ahead:
-            source = _Reported(ahead, plain, layer, self._progress)
-            if self._direct is not None:
-                self._apply(source, self._direct.layer_target(key))
-            else:
-                self._apply_mounted(source, made, cancel=ahead.cancel)
+            write(ahead, _Reported(ahead, plain, layer, self._progress))
             return ahead.digest
 
-    def _apply(self, source: ByteSource, target: LayerTarget) -> None:
-        apply_layer(source, target, limits=self._limits, unprivileged=self._unprivileged)
+    def _apply(self, source: ByteSource, target: LayerTarget, *, has_lower: bool) -> None:
+        apply_layer(source, target, limits=self._limits, unprivileged=self._unprivileged, has_lower=has_lower)
 
-    def _apply_mounted(self, source: ByteSource, made: Sequence[Mount], *, cancel: Callable[[], None]) -> None:
+    def _apply_mounted(self, ahead: ReadAhead, source: ByteSource, made: Sequence[Mount]) -> None:
         """Mount the snapshot where nobody else sees it: in the mount namespace of a thread of our own."""
         import tempfile
 
@@ -134,7 +145,7 @@ class _Unpacker:
         def run() -> None:
             try:
                 with _mounted(made, Path(directory)):
-                    self._apply(source, LayerTarget(Path(directory), "remove"))
+                    self._apply(source, LayerTarget(Path(directory), "remove"), has_lower=False)
             except BaseException as error:
                 errors.append(error)
 
@@ -144,7 +155,7 @@ class _Unpacker:
             try:
                 thread.join()
             except BaseException:
-                cancel()
+                ahead.cancel()
                 thread.join(_PATIENCE)
                 raise
         if errors:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from swapbox.linux import syscalls
 from swapbox.testing.process import (
     Engine,
     cgroups,
@@ -35,6 +36,22 @@ def scratch_directory() -> Path:
     """Return where roots are made: ``SWAPBOX_TEST_ROOT``, else tmpfs where there is one, else the disk."""
     shm = Path("/dev/shm")
     return Path(os.environ.get("SWAPBOX_TEST_ROOT") or (shm if shm.is_dir() else tempfile.gettempdir()))
+
+
+@contextlib.contextmanager
+def scratch(prefix: str) -> Iterator[Path]:
+    """Make a directory with an unguessable name where roots are made, and remove it with everything in it.
+
+    What is mounted below is detached first: engines keep mounts of their own in their roots.
+    """
+    directory = Path(tempfile.mkdtemp(prefix=prefix, dir=scratch_directory()))
+    try:
+        yield directory
+    finally:
+        targets = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        for target in reversed([target for target in targets if target.startswith(f"{directory}/")]):
+            syscalls.umount(target, syscalls.MNT_DETACH)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 class Sandbox(Engine):
@@ -121,15 +138,14 @@ class Sandbox(Engine):
 @contextlib.contextmanager
 def sandbox() -> Iterator[Sandbox]:
     """Make a sandbox, and at the end remove its containers, expect no leak, and remove its files."""
-    directory = Path(tempfile.mkdtemp(prefix="sbx-", dir=scratch_directory()))
-    made = Sandbox(directory)
-    try:
-        yield made
-        made.remove_containers()
-        made.assert_no_leaks()
-    finally:
-        made._sweep()
-        shutil.rmtree(directory, ignore_errors=True)
+    with scratch("sbx-") as directory:
+        made = Sandbox(directory)
+        try:
+            yield made
+            made.remove_containers()
+            made.assert_no_leaks()
+        finally:
+            made._sweep()
 
 
 def _is_empty(cgroup: Path) -> bool:

@@ -113,12 +113,3 @@ def _running(arguments: list[str | Path], directory: Path, ready: Callable[[], b
     finally:
         process.terminate()
         process.wait(timeout=30)
-        _detach_mounts(directory)
-
-
-def _detach_mounts(directory: Path) -> None:
-    # dockerd leaves the mount of its own network namespaces folder, which would keep the directory busy.
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        target = line.split()[4]
-        if Path(target).is_relative_to(directory) and Path(target) != directory:
-            subprocess.run(["umount", "-l", target], check=False, stderr=subprocess.DEVNULL)

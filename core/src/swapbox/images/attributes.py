@@ -1,0 +1,81 @@
+"""Owner, mode, extended attributes and times of what a layer writes.
+
+Changing the owner clears set-id bits and capabilities, so it comes first; every other change may touch the times, so
+they come last.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from swapbox.errors import PermissionDenied
+from swapbox.images.tarstream import SYMLINK, TarEntry
+
+_MARKS = (b"trusted.overlay.", b"user.overlay.")
+_OF_THE_HOST = ("security.", "trusted.overlay.", "user.overlay.")
+
+
+class Attributes:
+    """Sets the attributes of entries.
+
+    Extended attributes that the file system does not take are left out, as Docker does, and so are those by which
+    overlay marks deletions.
+
+    :param unprivileged: an owner that the caller may not give a file to is left out.
+    """
+
+    def __init__(self, *, unprivileged: bool) -> None:
+        self._unprivileged = unprivileged
+
+    def set_open(self, entry: TarEntry, fd: int) -> None:
+        """Set those of an open file or directory."""
+        self._own(entry, fd)
+        os.fchmod(fd, entry.mode)
+        if entry.xattrs:
+            _set_xattrs(entry, fd)
+        os.utime(fd, ns=(entry.mtime, entry.mtime))
+
+    def set_at(self, entry: TarEntry, parent: int, name: bytes) -> None:
+        """Set those of a link or node, which cannot be opened."""
+        path = b"/proc/self/fd/%d/%b" % (parent, name)
+        self._own(entry, path)
+        if entry.kind != SYMLINK:
+            os.chmod(path, entry.mode)
+        _set_xattrs(entry, path)
+        os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
+
+    def _own(self, entry: TarEntry, file: int | bytes) -> None:
+        try:
+            if isinstance(file, int):
+                os.fchown(file, entry.uid, entry.gid)
+            else:
+                os.chown(file, entry.uid, entry.gid, follow_symlinks=False)
+        except OSError as error:
+            if not self._unprivileged:
+                raise
+            if error.errno == errno.EINVAL:
+                raise PermissionDenied(
+                    f"owner {entry.uid}:{entry.gid} of {os.fsdecode(entry.name)!r} is not mapped in this user namespace",
+                    hint="give the user more ids in /etc/subuid and /etc/subgid",
+                ) from error
+            if error.errno != errno.EPERM:  # without any powers, everything is the caller's own
+                raise
+
+
+def forget_xattrs(fd: int) -> None:
+    """Remove what a directory of a lower layer had: only the last layer that has a directory describes it."""
+    for key in os.listxattr(fd):
+        if not key.startswith(_OF_THE_HOST):
+            os.removexattr(fd, key)
+
+
+def _set_xattrs(entry: TarEntry, file: int | bytes) -> None:
+    for key, value in entry.xattrs.items():
+        if key.startswith(_MARKS):
+            continue
+        try:
+            os.setxattr(file, key, value, follow_symlinks=isinstance(file, int))
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.EPERM):
+                raise
