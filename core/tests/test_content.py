@@ -237,7 +237,7 @@ def test_a_full_disk_is_unavailable_and_keeps_the_partial(
         return real(fd, data[:1000])
 
     monkeypatch.setattr(os, "write", write)
-    with store.ingest(BLOB) as ingest, pytest.raises(Unavailable, match="no space left for") as caught:
+    with store.ingest(BLOB) as ingest, pytest.raises(Unavailable, match="no space left on device") as caught:
         ingest.write(DATA)
     assert "prune" in (caught.value.hint or "")
     assert _partial(store).stat().st_size == 1000

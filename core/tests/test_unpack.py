@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,8 +22,9 @@ from swapbox.images import progress as words
 from swapbox.images.layers import Layer
 from swapbox.images.unpack import EXTRACT_PREFIX, chain_ids, unpack_layers
 from swapbox.testing import images
+from swapbox.testing.forked import mounted
 from swapbox.testing.hostile import zeros
-from swapbox.testing.images import directory, file, layer_of, opaque, whiteout
+from swapbox.testing.images import directory, file, hardlink, layer_of, opaque, symlink, whiteout
 
 pytestmark = [
     pytest.mark.root,
@@ -49,7 +51,7 @@ class Trees:
         if parent is None:
             self.path(key).mkdir()
         else:
-            shutil.copytree(self.path(parent), self.path(key), symlinks=True)
+            subprocess.run(["cp", "-a", self.path(parent), self.path(key)], check=True)
         self.snapshots[key] = SnapshotInfo(key, "active", parent, 0.0, labels or {})
         return self.mounts(key)
 
@@ -92,6 +94,32 @@ class Trees:
 
     def close(self) -> None:
         pass
+
+
+class Overlays(Trees):
+    """The same as overlay directories, which hold one layer each."""
+
+    def prepare(
+        self, key: str, parent: str | None, *, labels: Mapping[str, str] | None = None
+    ) -> tuple[Mount, ...]:
+        super().prepare(key, None)
+        self.snapshots[key] = self.snapshots[key]._replace(parent=parent)
+        return self.mounts(key)
+
+    def mounts(self, key: str) -> tuple[Mount, ...]:
+        lower, parent = [], self.stat(key).parent
+        while parent is not None:
+            lower.append(str(self.path(parent)))
+            parent = self.stat(parent).parent
+        if not lower:
+            return super().mounts(key)
+        work = self.root / "work" / self.path(key).name
+        work.mkdir(parents=True, exist_ok=True)
+        options = (f"lowerdir={':'.join(lower)}", f"upperdir={self.path(key)}", f"workdir={work}")
+        return (Mount("overlay", "overlay", options),)
+
+    def layer_target(self, key: str) -> LayerTarget:
+        return LayerTarget(self.path(key), "overlay")
 
 
 class Told:
@@ -158,6 +186,64 @@ def test_layers_become_snapshots_that_build_on_one_another(storage: Trees, capab
     assert Path("/proc/self/mounts").read_text() == mounts
 
 
+def described(root: Path) -> dict[str, tuple[object, ...]]:
+    found: dict[str, tuple[object, ...]] = {}
+    for path in root.rglob("*"):
+        info = path.lstat()
+        attributes = [key for key in os.listxattr(path, follow_symlinks=False) if "overlay" not in key]
+        content = path.read_bytes() if path.is_file() else path.readlink() if path.is_symlink() else b""
+        found[str(path.relative_to(root))] = (info.st_mode, info.st_uid, attributes, content)
+    return found
+
+
+with_attribute = directory("attributed")
+with_attribute[0].pax_headers = {"SCHILY.xattr.user.note": "lower"}
+BELOW = layer_of(
+    [
+        directory("tmp", mode=0o1777, uid=5),
+        file("tmp/one", b"1"),
+        file("tmp/gone", b"1"),
+        directory("usr/lib"),
+        file("usr/lib/low", b"low"),
+        symlink("lib", "usr/lib"),
+        with_attribute,
+        directory("opaque"),
+        file("opaque/low"),
+    ]
+)
+REFERRING = {
+    "a file in a directory it does not describe": [file("tmp/two", b"2")],
+    "a file below a link": [file("lib/high", b"high")],
+    "a hard link to a file": [hardlink("h", "usr/lib/low")],
+    "a hard link to a file and a change of it": [hardlink("h", "usr/lib/low"), file("usr/lib/low", b"new")],
+    "a whiteout": [whiteout("tmp/gone")],
+    "a whiteout of a directory": [whiteout("usr/lib")],
+    "a whiteout below a link": [whiteout("lib/low")],
+    "an opaque directory": [opaque("opaque"), file("opaque/high")],
+    "a directory that replaces a link": [directory("lib"), file("lib/own")],
+    "a directory described anew": [directory("tmp", mode=0o755), directory("attributed", mode=0o700)],
+    "all parents": [
+        directory("usr"),
+        directory("usr/lib", mode=0o700),
+        file("usr/lib/high"),
+        whiteout("usr/lib/low"),
+    ],
+}
+
+
+@pytest.mark.parametrize("case", REFERRING)
+def test_a_layer_that_refers_to_lower_ones_gives_the_same_tree_everywhere(case: str, tmp_path: Path) -> None:
+    trees, overlays = Trees(tmp_path / "trees"), Overlays(tmp_path / "overlays")
+    layers = [layer(BELOW), layer(layer_of(REFERRING[case]))]
+    top = ""
+    for storage in (trees, overlays):
+        storage.root.mkdir()
+        top = unpack(storage, layers, DIRECT)
+        assert len(storage.snapshots) == 2
+    overlays.prepare("look", top)
+    assert mounted(overlays.mounts("look"), described) == described(trees.path(top))
+
+
 def test_what_the_driver_has_is_not_opened_again(storage: Trees) -> None:
     def never() -> BinaryIO:
         raise AssertionError("opened")
@@ -188,8 +274,10 @@ def test_progress_is_told_in_compressed_bytes(storage: Trees, capabilities: froz
 
 
 def test_a_wrong_diff_id_is_an_error_that_names_both(storage: Trees, capabilities: frozenset[str]) -> None:
-    wrong = f"sha256:{'0' * 64}"
-    with pytest.raises(DataError, match=f"unpacks to {LAYERS[0].diff_id}, but the image config says {wrong}"):
+    wrong, digest = f"sha256:{'0' * 64}", LAYERS[0].blob.descriptor.digest
+    with pytest.raises(
+        DataError, match=f"layer {digest}: layer unpacks to {LAYERS[0].diff_id}, but the image config says {wrong}"
+    ):
         unpack(storage, [layer(LAYERS[0], diff_id=wrong)], capabilities)
     assert storage.snapshots == {}
 
@@ -260,6 +348,19 @@ def test_a_hostile_layer_leaves_no_snapshot(storage: Trees, capabilities: frozen
         unpack(storage, [layer(layer_of([file("x"), file("../y")]))], capabilities)
     assert storage.snapshots == {}
     assert list(storage.root.iterdir()) == []
+
+
+def test_the_files_go_first_when_there_is_no_room_to_forget_a_snapshot(storage: Trees) -> None:
+    class Full(Trees):
+        def remove(self, key: str) -> None:
+            assert list(self.path(key).iterdir()) == []
+            raise Unavailable("disk is full")
+
+    full = Full(storage.root)
+    entries = [file("top"), file("d/file"), symlink("link", "/"), file("../escape")]
+    with pytest.raises(DataError, match="leads out of the tree"):
+        unpack(full, [layer(layer_of(entries))], DIRECT)
+    assert [path for path in storage.root.rglob("*") if not path.is_dir()] == []
 
 
 def test_a_bomb_is_refused_early(storage: Trees) -> None:

@@ -122,6 +122,8 @@ class Engine:
         """Chooses and opens drivers."""
         from swapbox.plugins.selection import Selector
 
+        # Made here and not by the first driver that needs a place below it, which would not make it private.
+        self.paths.make(self.paths.run_root)
         return Selector(
             self.plugins,
             paths=self.paths,

@@ -68,7 +68,8 @@ class Paths(NamedTuple):
         try:
             if not path.is_dir():
                 _make_private(top)
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                check_private(top)
+                _make_private(path)
         except PermissionError as error:
             raise PermissionDenied(f"cannot create {path}: {error.strerror}", hint=_HINT) from error
         except OSError as error:
@@ -166,10 +167,11 @@ def check_private(directory: Path) -> None:
 
 
 def _make_private(directory: Path) -> None:
+    """Make a directory and its parents with mode 0700 (``Path.mkdir`` gives parents the default mode)."""
     if not directory.is_dir():
-        directory.parent.mkdir(parents=True, exist_ok=True)
+        if not directory.parent.is_dir():
+            _make_private(directory.parent)
         directory.mkdir(mode=0o700, exist_ok=True)
-    check_private(directory)
 
 
 def _defaults(environment: Mapping[str, str]) -> tuple[Path | None, Path]:

@@ -269,7 +269,7 @@ def test_a_hierarchy_without_controllers_is_not_supported(
     (base / "cgroup.controllers").write_text("\n")
     result = _probe(tmp_path)
     assert isinstance(result, Unsupported)
-    assert result.reason.startswith(f"no controllers in {base}")
+    assert result.reason.startswith(f"no controllers memory, pids in {base}")
 
 
 @pytest.mark.root

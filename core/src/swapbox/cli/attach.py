@@ -13,6 +13,7 @@ import termios
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from swapbox.cli.detach import DetachKeys
 from swapbox.containers.session import ATTACH_SOCKET
 from swapbox.errors import Unavailable
 
@@ -26,10 +27,13 @@ _CHUNK = 65536
 PROXIED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGCONT", "SIGTSTP")
 
 
-def run_attached(engine: Engine, container: Container, *, monitor: Monitor | None = None) -> int:
-    """Start a container with this process' stdio attached; return its exit code.
+def run_attached(
+    engine: Engine, container: Container, *, monitor: Monitor | None = None, detach_keys: bytes
+) -> int:
+    """Start a container with this process' stdio attached; return its exit code, 0 after detaching.
 
     :param monitor: one that was spawned earlier.
+    :param detach_keys: what to type into a terminal to leave the container running.
     """
     terminal = container.config.tty
     size = _size(1) if terminal else None
@@ -39,7 +43,8 @@ def run_attached(engine: Engine, container: Container, *, monitor: Monitor | Non
         # With a terminal of its own, the container gets ^C as a byte; other signals are still passed on.
         proxy.send_to(lambda number: engine.containers.signal(container, number))
         with _raw_terminal(terminal and container.config.stdin_open), _resizing(engine, container, terminal):
-            stream = Stream(sock, stdin=0 if container.config.stdin_open else None)
+            keys = DetachKeys(detach_keys) if terminal else None
+            stream = Stream(sock, stdin=0 if container.config.stdin_open else None, keys=keys)
             code = stream.run()
     if code is None:
         raise Unavailable(
@@ -52,18 +57,21 @@ class Stream:
     """Carries bytes between a monitor's socket and this process' descriptors.
 
     :param stdin: descriptor to read, or None.
+    :param keys: looked for in what is read.
     """
 
-    def __init__(self, sock: _socket.socket, *, stdin: int | None) -> None:
+    def __init__(self, sock: _socket.socket, *, stdin: int | None, keys: DetachKeys | None = None) -> None:
         self._sock = sock
         self._stdin = stdin
+        self._keys = keys
+        self._detached = False
         self._pending = b""
         self._outputs = {b"O": 1, b"R": 2}
 
     def run(self) -> int | None:
         """Carry until the container has ended; return its exit code, None when the monitor died."""
         self._sock.setblocking(False)  # noqa: FBT003
-        while True:
+        while not self._detached:
             for fd, events in self._poll():
                 if fd == self._sock.fileno():
                     if events & select.POLLOUT:
@@ -74,6 +82,7 @@ class Stream:
                             return int(packet[1:]) if packet else None
                 else:
                     self._read_stdin()
+        return 0
 
     def _poll(self) -> list[tuple[int, int]]:
         poll = select.poll()
@@ -86,10 +95,9 @@ class Stream:
     def _receive(self) -> bytes | None:
         try:
             packet = self._sock.recv(_CHUNK + 1)
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionResetError):
+            # Reset: the monitor has closed with input of ours unread. What it sent is still to be received.
             return None
-        except ConnectionResetError:
-            return b""
         if packet[:1] in self._outputs:
             _write_all(self._outputs[packet[:1]], packet[1:])
         return packet
@@ -102,7 +110,10 @@ class Stream:
             return
         except OSError:  # EIO: this process is in the background and its terminal hung up
             data = b""
-        if data:
+        if data and self._keys:
+            data, self._detached = self._keys.feed(data)
+            self._pending = b"I" + data if data else b""
+        elif data:
             self._pending = b"I" + data
         else:
             self._pending, self._stdin = b"C", None

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from swapbox.cli.app import driver_options, engine_of, for_each
+from swapbox.cli.app import driver_options, engine_of, for_each, print_error
 from swapbox.cli.progress import Lines
+from swapbox.errors import NotFound
 from swapbox.references import Reference
 
 if TYPE_CHECKING:
@@ -55,9 +56,8 @@ def report_pull(
 ) -> Image:
     """Pull and say so as Docker does."""
     reference = Reference.parse(text).with_default_tag()
-    path = reference.path if reference.host == "docker.io" else reference.name
     if progress:
-        progress.message(f"{reference.tag or reference.digest}: Pulling from {path}")
+        progress.message(f"{reference.tag or reference.digest}: Pulling from {reference.path}")
     image, new = engine.images.pull(text, platform=platform, registry=registry, storage=storage, progress=progress)
     if progress:
         progress.message(f"Digest: {image.target}")
@@ -135,7 +135,13 @@ def rmi(ctx: click.Context, names: tuple[str, ...], *, force: bool) -> int:
     """Remove images, and from the disk what nothing needs any more."""
 
     def remove(name: str) -> None:
-        removed = engine_of(ctx).images.remove(name, force=force)
+        try:
+            removed = engine_of(ctx).images.remove(name, force=force)
+        except NotFound as error:
+            if not force:
+                raise
+            print_error(error)
+            return
         for line in removed.untagged:
             click.echo(f"Untagged: {line}")
         for line in removed.deleted:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from swapbox.cli.app import FLAG_ERROR, driver_options, engine_of, print_error
+from swapbox.cli.detach import DEFAULT_KEYS, parse_keys
 from swapbox.containers.spawn import spawn
 from swapbox.errors import CommandNotExecutable, Conflict, InvalidInput, NotFound, SwapboxError
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from swapbox.containers.records import Container
     from swapbox.engine import Engine
     from swapbox.images.service import Image
+
+
+class NoTerminal(InvalidInput):
+    """``-it`` needs a terminal on stdin; Docker ends with 1 here, unlike for other wrong options."""
 
 
 def _many(*names: str, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -69,6 +74,7 @@ def _many(*names: str, **settings: Any) -> Callable[[Callable[..., Any]], Callab
 @click.option("--init", is_flag=True, help="Run an init that reaps and forwards signals.")
 @_many("--log-opt", metavar="NAME=VALUE", help="Option of the log driver.")
 @click.option("--network", "--net", default="", metavar="NAME", help="Network: none or host.")
+@click.option("--detach-keys", default=DEFAULT_KEYS, metavar="KEYS", help="Keys that leave it running.")
 @click.option("--cidfile", type=click.Path(path_type=Path), help="Write the container's id to this file.")
 @click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Platform to pull when the image is not here.")
 @click.option("--dry-run", is_flag=True, help="Print the OCI config.json instead of running.")
@@ -84,6 +90,9 @@ def run(ctx: click.Context, /, **given: Any) -> int:
     except CommandNotExecutable as error:
         _print_run_error(error)
         return error.exit_code
+    except NoTerminal as error:
+        _print_run_error(error)
+        return 1
     except SwapboxError as error:
         _print_run_error(error)
         return FLAG_ERROR
@@ -98,6 +107,7 @@ def _run(engine: Engine, given: dict[str, Any]) -> int:
     with engine.timings("parse"):
         options = run_options(given, os.environ, Path.cwd())
     _check_terminal(options, detach=given["detach"])
+    detach_keys = parse_keys(given["detach_keys"])
     if given["dry_run"]:
         image = _image(engine, options, platform=given["platform"], registry=given["registry"])
         click.echo(json.dumps(engine.containers.plan(options, image=image), indent=2))
@@ -111,7 +121,7 @@ def _run(engine: Engine, given: dict[str, Any]) -> int:
             return 0
         from swapbox.cli.attach import run_attached
 
-        return run_attached(engine, container, monitor=monitor)
+        return run_attached(engine, container, monitor=monitor, detach_keys=detach_keys)
     finally:
         monitor.cancel()
 
@@ -126,7 +136,10 @@ def _create(engine: Engine, options: RunOptions, given: dict[str, Any]) -> Conta
 
 def _check_terminal(options: RunOptions, *, detach: bool) -> None:
     if options.tty and options.stdin_open and not detach and not os.isatty(0):
-        raise InvalidInput("the input device is not a TTY")
+        raise NoTerminal(
+            "cannot attach stdin to a TTY-enabled container because stdin is not a terminal",
+            hint="leave out -t, or -i",
+        )
 
 
 def _image(engine: Engine, options: RunOptions, *, platform: str | None, registry: str | None) -> Image:

@@ -89,7 +89,8 @@ def parse_moment(text: str, *, now: int) -> int:
     :raises InvalidInput: it is none of these.
     """
     try:
-        return now - parse_duration(text)
+        if text != "0":  # not a duration but the epoch, as for Docker
+            return now - parse_duration(text)
     except InvalidInput:
         pass
     seconds, _, fraction = text.partition(".")

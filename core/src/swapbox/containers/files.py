@@ -11,7 +11,8 @@ from swapbox.containers.records import Container
 from swapbox.errors import Conflict
 from swapbox.linux.syscalls import RESOLVE_IN_ROOT, openat2
 
-_INITS = ("tini", "tini-static", "docker-init", "catatonit")
+# Static ones first: the image need not have their libraries.
+_INITS = ("tini-static", "catatonit", "docker-init", "tini")
 _HOSTS = (
     "127.0.0.1\tlocalhost\n"
     "::1\tlocalhost ip6-localhost ip6-loopback\n"
@@ -49,6 +50,17 @@ def _read(path: str) -> str:
             return file.read()
     except FileNotFoundError:
         return ""
+
+
+def make_marker(rootfs: Path) -> None:
+    """Make the empty file by which programs know that they run in a container, as Docker does."""
+    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # A file or link of that name in the image is left alone; a view in a dry run cannot be written.
+        with contextlib.suppress(OSError):
+            os.close(os.open(".dockerenv", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755, dir_fd=root))
+    finally:
+        os.close(root)
 
 
 def make_directory(rootfs: Path, path: str) -> None:

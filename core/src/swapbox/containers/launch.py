@@ -72,7 +72,8 @@ def _mount(rootfs_mounts: Sequence[Mount], *, run: Path, undo: ExitStack) -> Pat
     """Mount the container's root file system at ``<bundle>/rootfs`` in this process' mount namespace."""
     bundle = run / "bundle"
     rootfs = bundle / "rootfs"
-    rootfs.mkdir(parents=True, exist_ok=True)
+    for directory in (bundle, rootfs):
+        directory.mkdir(mode=0o700, exist_ok=True)
     mounts.apply(rootfs_mounts, rootfs)
     undo.callback(syscalls.umount, rootfs, syscalls.MNT_DETACH)
     return bundle
@@ -86,6 +87,7 @@ def container_spec(
     rootfs = bundle / "rootfs"
     network = engine.selector.open("network", made_with=config.network_driver)
     private_network = network.namespace(Network(config.network)) == "private"
+    files.make_marker(rootfs)
     if config.workdir:
         files.make_directory(rootfs, config.workdir)
     spec = build_spec(

@@ -388,7 +388,7 @@ def _translated(error: OSError, name: bytes) -> SwapboxError:
     """Tell what the host lacks from what the archive asks for in vain."""
     reason = os.strerror(error.errno or 0).lower()
     if error.errno in _FULL:
-        return Unavailable(f"no space left to unpack {_show(name)}", hint="free some with: swapbox system prune")
+        return Unavailable(f"cannot unpack {_show(name)}: {reason}", hint="free some with: swapbox system prune")
     if error.errno in _HOST:
         return Unavailable(f"cannot unpack {_show(name)}: {reason}")
     if error.errno in (errno.EPERM, errno.EACCES):

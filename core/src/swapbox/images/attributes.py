@@ -1,7 +1,7 @@
 """Owner, mode, extended attributes and times of what a layer writes.
 
-Changing the owner clears set-id bits and capabilities, so it comes first; every other change may touch the times, so
-they come last.
+Changing the owner clears set-id bits and capabilities, so it comes first; every other change may touch the times,
+so they come last.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ class Attributes:
             if not self._unprivileged:
                 raise
             if error.errno == errno.EINVAL:
+                name = repr(os.fsdecode(entry.name))
                 raise PermissionDenied(
-                    f"owner {entry.uid}:{entry.gid} of {os.fsdecode(entry.name)!r} is not mapped in this user namespace",
+                    f"owner {entry.uid}:{entry.gid} of {name} is not mapped in this user namespace",
                     hint="give the user more ids in /etc/subuid and /etc/subgid",
                 ) from error
             if error.errno != errno.EPERM:  # without any powers, everything is the caller's own

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swapbox.descriptors import digest_of
+from swapbox.errors import Conflict, NotFound, SwapboxError, Unavailable
 from swapbox.linux.process import Process
 from swapbox.store.content import ContentStore
 
 if TYPE_CHECKING:
+    from swapbox.drivers.storage import StorageDriver
     from swapbox.engine import Engine
+
+
+_OURS_ALONE = """
+    SELECT resource FROM leases AS mine WHERE owner = ?
+    AND NOT EXISTS (SELECT 1 FROM leases AS other WHERE other.resource = mine.resource AND other.owner != ?)
+    AND NOT EXISTS (SELECT 1 FROM image_blobs WHERE digest = mine.resource)
+    AND NOT EXISTS (SELECT 1 FROM image_chains WHERE chain = mine.resource)
+"""
+
+
+def _can_go_on(error: BaseException) -> bool:
+    """Say whether the next pull can use what this one has: it was interrupted, and not for want of space."""
+    if not isinstance(error, Exception):
+        return True
+    cause = error.__cause__
+    full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, Unavailable) and not full
 
 
 class Lease:
@@ -26,11 +47,18 @@ class Lease:
         self._database = engine.database
         process = Process.of(os.getpid())
         self._owner = f"{process.pid}.{process.start}.{time.monotonic_ns()}"
+        self._unpacked: list[tuple[StorageDriver, str]] = []
         self.content = _LeasedContent(engine.paths.content, self.take)
 
     def take(self, resource: str) -> None:
         """Note that this pull needs a blob or chain; from now on nobody removes it."""
         self._database.execute("INSERT OR IGNORE INTO leases VALUES (?,?)", (self._owner, resource))
+
+    def take_chains(self, storage: StorageDriver, chains: Sequence[str]) -> None:
+        """Note that this pull needs unpacked layers, the lowest first, or is about to make them."""
+        for chain in chains:
+            self.take(chain)
+            self._unpacked.append((storage, chain))
 
     def __enter__(self) -> Lease:
         for row in self._database.rows("SELECT DISTINCT owner FROM leases"):
@@ -39,8 +67,27 @@ class Lease:
                 self._drop(row["owner"])
         return self
 
-    def __exit__(self, *_exc: object) -> None:
-        self._drop(self._owner)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        if error is None:
+            self._drop(self._owner)
+            return
+        # A full disk may refuse this too; the lease ends with this process in any case.
+        with contextlib.suppress(SwapboxError):
+            if not _can_go_on(error):
+                self._remove_ours()
+            self._drop(self._owner)
+
+    def _remove_ours(self) -> None:
+        """Remove the layers and blobs that this pull has brought and that nothing else needs."""
+        self.content.clean()
+        with self._database.transaction():
+            ours = {row["resource"] for row in self._database.rows(_OURS_ALONE, (self._owner, self._owner))}
+            for storage, chain in reversed(self._unpacked):
+                if chain in ours:
+                    with contextlib.suppress(NotFound, Conflict):
+                        storage.remove(chain)
+            for resource in ours:
+                self.content.remove(resource)
 
     def _drop(self, owner: str) -> None:
         self._database.execute("DELETE FROM leases WHERE owner = ?", (owner,))

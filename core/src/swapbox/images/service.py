@@ -171,12 +171,12 @@ class Images:
     ) -> None:
         from swapbox.images.unpack import chain_ids, unpack_layers
 
+        driver = self._engine.selector.open("storage", name=storage)
         if lease is not None:
-            for chain in chain_ids([layer.diff_id for layer in layers]):
-                lease.take(chain)
+            lease.take_chains(driver, chain_ids([layer.diff_id for layer in layers]))
         choice = self._engine.selector.choose("storage", name=storage)
         unpack_layers(
-            self._engine.selector.open("storage", name=storage),
+            driver,
             layers,
             capabilities=choice.offer.spec.capabilities,
             progress=progress,

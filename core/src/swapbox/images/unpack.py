@@ -28,6 +28,7 @@ from swapbox.images.compression import ByteSource, Decompressed, decompress
 from swapbox.images.layers import Layer
 from swapbox.images.progress import Progress
 from swapbox.images.readahead import ReadAhead
+from swapbox.images.rooted import RootedTree, clear
 from swapbox.linux import mounts, syscalls
 
 EXTRACT_PREFIX = "extract-"
@@ -98,9 +99,15 @@ class _Unpacker:
         """Make the committed snapshot ``chain``."""
         self._progress.layer(layer.descriptor.digest, words.EXTRACTING, 0, layer.descriptor.size)
         try:
-            self._attempt(layer, chain, parent, direct=self._direct)
-        except NeedsLower:
-            self._attempt(layer, chain, parent, direct=None)
+            try:
+                self._attempt(layer, chain, parent, direct=self._direct)
+            except NeedsLower:
+                self._attempt(layer, chain, parent, direct=None)
+        except DataError as error:
+            digest = layer.descriptor.digest
+            if digest in error.message:
+                raise
+            raise DataError(f"layer {digest}: {error.message}", hint=error.hint) from error
         self._progress.layer(layer.descriptor.digest, words.PULLED)
 
     def _attempt(self, layer: Layer, chain: str, parent: str | None, *, direct: DirectWriter | None) -> None:
@@ -113,16 +120,24 @@ class _Unpacker:
                 target, has_lower = direct.layer_target(key), parent is not None
                 diff_id = self._write(layer, lambda _, source: self._apply(source, target, has_lower=has_lower))
             if diff_id != layer.diff_id:
-                raise DataError(
-                    f"layer {layer.descriptor.digest} unpacks to {diff_id}, but the image config says {layer.diff_id}"
-                )
+                raise DataError(f"layer unpacks to {diff_id}, but the image config says {layer.diff_id}")
             self._storage.commit(chain, key)
         except BaseException as error:
-            with contextlib.suppress(SwapboxError):
-                self._storage.remove(key)
+            self._discard(key)
             # Another process that unpacks the same image may have been faster.
             if not (isinstance(error, AlreadyExists) and _has(self._storage, chain)):
                 raise
+
+    def _discard(self, key: str) -> None:
+        """Remove an active snapshot, its files first: on a full disk, forgetting it needs the room they take."""
+        if self._direct is not None:
+            with (
+                contextlib.suppress(SwapboxError, OSError),
+                RootedTree(self._direct.layer_target(key).path) as tree,
+            ):
+                clear(tree.open(b"").fd, b".")
+        with contextlib.suppress(SwapboxError):
+            self._storage.remove(key)
 
     def _write(self, layer: Layer, write: Callable[[ReadAhead, ByteSource], None]) -> str:
         """Write the uncompressed layer; return its digest."""

@@ -287,7 +287,7 @@ def _translated(error: OSError, path: Path, missing: str) -> SwapboxError:
     if error.errno == errno.ENOENT and missing:
         return NotFound(missing)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Unavailable(f"no space left for {path}", hint="free some with: swapbox system prune")
+        return Unavailable(f"cannot write {path}: {reason}", hint="free some space, for example with: swapbox rmi")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return PermissionDenied(f"cannot use {path}: {reason}")
     return Unavailable(f"cannot use {path}: {reason}")

@@ -10,6 +10,9 @@ from swapbox import CgroupControllerSpec, Supported, Unsupported, hookimpl
 if TYPE_CHECKING:
     from swapbox import CgroupController, DriverContext, ProbeResult
 
+# Where a hybrid layout leaves some other controller to v2, containers still cannot be limited by it.
+_NEEDED = frozenset({"memory", "pids"})
+
 
 @hookimpl
 def swapbox_cgroup_controllers() -> Iterator[CgroupControllerSpec]:
@@ -40,8 +43,10 @@ def _probe(_context: DriverContext) -> ProbeResult:
         base = find()
     except SwapboxError as error:
         return Unsupported(error.message)
-    if not available(base):
+    missing = _NEEDED - available(base)
+    if missing:
         return Unsupported(
-            f"no controllers in {base}: the cgroup v1 hierarchies have them, or nobody delegated any"
+            f"no controllers {', '.join(sorted(missing))} in {base}: the cgroup v1 hierarchies have them, or nobody"
+            " delegated them"
         )
     return Supported()
