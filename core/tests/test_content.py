@@ -239,7 +239,7 @@ def test_a_full_disk_is_unavailable_and_keeps_the_partial(
     monkeypatch.setattr(os, "write", write)
     with store.ingest(BLOB) as ingest, pytest.raises(Unavailable, match="no space left on device") as caught:
         ingest.write(DATA)
-    assert "prune" in (caught.value.hint or "")
+    assert "rmi" in (caught.value.hint or "")
     assert _partial(store).stat().st_size == 1000
 
 
