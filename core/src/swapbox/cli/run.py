@@ -14,6 +14,7 @@ import click
 from swapbox.cli.app import FLAG_ERROR, driver_options, engine_of, print_error
 from swapbox.cli.detach import DEFAULT_KEYS, parse_keys
 from swapbox.containers.spawn import spawn
+from swapbox.drivers.common import Kind
 from swapbox.errors import CommandNotExecutable, Conflict, InvalidInput, NotFound, SwapboxError
 
 if TYPE_CHECKING:
@@ -104,16 +105,16 @@ def _print_run_error(error: SwapboxError) -> None:
 
 
 def _run(engine: Engine, given: dict[str, Any]) -> int:
-    with engine.timings("parse"):
-        options = run_options(given, os.environ, Path.cwd())
-    _check_terminal(options, detach=given["detach"])
-    detach_keys = parse_keys(given["detach_keys"])
     if given["dry_run"]:
+        options = run_options(given, os.environ, Path.cwd())
         image = _image(engine, options, platform=given["platform"], registry=given["registry"])
         click.echo(json.dumps(engine.containers.plan(options, image=image), indent=2))
         return 0
-    monitor = spawn(engine)
+    monitor = spawn(engine, drivers=_named_drivers(given))
     try:
+        options = run_options(given, os.environ, Path.cwd())
+        _check_terminal(options, detach=given["detach"])
+        detach_keys = parse_keys(given["detach_keys"])
         container = _create(engine, options, given)
         if given["detach"]:
             engine.containers.start(container, monitor=monitor).close()
@@ -124,6 +125,16 @@ def _run(engine: Engine, given: dict[str, Any]) -> int:
         return run_attached(engine, container, monitor=monitor, detach_keys=detach_keys)
     finally:
         monitor.cancel()
+
+
+def _named_drivers(given: dict[str, Any]) -> dict[Kind, str]:
+    names: dict[Kind, str | None] = {
+        "isolation": given["isolation"],
+        "cgroup": given["cgroup"],
+        "logging": given["logging"],
+        "network": given["network_driver"] or given["network"],
+    }
+    return {kind: name for kind, name in names.items() if name}
 
 
 def _create(engine: Engine, options: RunOptions, given: dict[str, Any]) -> Container:

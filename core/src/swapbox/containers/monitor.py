@@ -21,10 +21,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from swapbox.containers.launch import Launch, launch
 from swapbox.containers.lines import LineSplitter
@@ -32,6 +32,7 @@ from swapbox.containers.records import Container, RunState
 from swapbox.containers.session import Client, Session, restore
 from swapbox.containers.spawn import StartRequest, plain_error
 from swapbox.containers.teardown import tear_down
+from swapbox.drivers.common import Kind
 from swapbox.errors import CommandNotExecutable, SwapboxError, describe
 from swapbox.linux import syscalls
 
@@ -42,6 +43,8 @@ WARM_SECONDS = 1.0
 """How long the forked process keeps the session before it turns into the lean one: most containers that end at
 once never pay for the change."""
 
+_USED: tuple[Literal["isolation", "cgroup", "logging", "network"], ...]
+_USED = ("isolation", "cgroup", "logging", "network")
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE)
 _RESET = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGCONT, signal.SIGTSTP, signal.SIGWINCH)
 
@@ -66,6 +69,18 @@ def main(engine: Engine, sock: _socket.socket, request: StartRequest) -> None:
         status = session.run()
         assert status is not None
     _finish(engine, session, status, container.id)
+
+
+def warm_up(engine: Engine, drivers: Mapping[Kind, str]) -> None:
+    """Open the drivers that will most likely be asked for, and import what only a start needs.
+
+    The order that comes later decides; a driver that cannot be opened is then an error, and none now.
+    """
+    from swapbox.containers import seccomp_profile  # noqa: F401 - for its import
+
+    for kind in _USED:
+        with contextlib.suppress(SwapboxError):
+            engine.selector.open(kind, name=drivers.get(kind))
 
 
 def daemonize(*, keep: Collection[int]) -> None:

@@ -128,7 +128,7 @@ class Containers:
         :raises CommandNotExecutable: the command is not there or cannot be executed.
         :raises Conflict: it runs already.
         """
-        from swapbox.containers.spawn import StartRequest, spawn
+        from swapbox.containers.spawn import MonitorDied, StartRequest, spawn
 
         container = self.refresh(container)
         if container.state.status == "running":
@@ -137,6 +137,9 @@ class Containers:
         try:
             storage = self._engine.selector.open("storage", made_with=container.config.storage)
             return monitor.start(StartRequest(container, storage.mounts(container.id), attach, console_size))
+        except MonitorDied as error:
+            self._tear_down(container, RunState(exit_code=128, error=error.message))
+            raise
         finally:
             monitor.cancel()
 
@@ -242,12 +245,15 @@ class Containers:
         return container
 
     def _lost(self, container: Container) -> Container:
-        from swapbox.containers.teardown import tear_down
-
         # 255 is what Docker records for an exit it did not see.
         ended = container.state._replace(status="exited", exit_code=255, finished=time.time_ns())
-        tear_down(self._engine, container.id, ended)
+        self._tear_down(container, ended)
         return container._replace(state=ended)
+
+    def _tear_down(self, container: Container, state: RunState) -> None:
+        from swapbox.containers.teardown import tear_down
+
+        tear_down(self._engine, container.id, state)
 
     def logs(self, container: Container, query: LogQuery) -> Iterator[LogRecord]:
         """Yield a container's log.

@@ -12,17 +12,21 @@ import json
 import marshal
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from swapbox import errors
 from swapbox.containers.config import ContainerConfig
 from swapbox.containers.records import Container, RunState
+from swapbox.drivers.common import Kind
 from swapbox.drivers.storage import Mount
 from swapbox.errors import CommandNotExecutable, SwapboxError, Unavailable
 
 if TYPE_CHECKING:
     from swapbox.engine import Engine
+
+
+_NONE: Mapping[Kind, str] = {}
 
 
 class StartRequest(NamedTuple):
@@ -62,6 +66,10 @@ class StartRequest(NamedTuple):
         return cls(container, [Mount(*mount) for mount in mounts], attach, console_size)
 
 
+class MonitorDied(Unavailable):
+    """The monitor ended without saying how the start went: killed, or a bug."""
+
+
 class Monitor:
     """A monitor that waits to be told what to start; made with :func:`spawn`."""
 
@@ -87,7 +95,7 @@ class Monitor:
         self._sock.close()
         if packet[:1] == b"E":
             raise remade_error(marshal.loads(packet[1:]))
-        raise Unavailable(
+        raise MonitorDied(
             f"the monitor of container {request.container.name} died while starting it",
             hint="a bug in swapbox or a plugin; monitor.log in the container's directory says more",
         )
@@ -110,8 +118,12 @@ class Monitor:
             self._child = 0
 
 
-def spawn(engine: Engine) -> Monitor:
-    """Fork a monitor for one container of this engine."""
+def spawn(engine: Engine, *, drivers: Mapping[Kind, str] = _NONE) -> Monitor:
+    """Fork a monitor for one container of this engine.
+
+    :param drivers: those that the container will use, as far as they are known: the monitor opens them while it
+        waits.
+    """
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     orders = os.pipe()
     child = os.fork()
@@ -122,7 +134,7 @@ def spawn(engine: Engine) -> Monitor:
             if os.fork() == 0:
                 ours.close()
                 os.close(orders[1])
-                _run(engine, theirs, orders[0])
+                _run(engine, drivers, theirs, orders[0])
         finally:
             os._exit(0)
     theirs.close()
@@ -130,17 +142,19 @@ def spawn(engine: Engine) -> Monitor:
     return Monitor(ours, orders[1], child)
 
 
-def _run(engine: Engine, sock: _socket.socket, orders: int) -> None:
+def _run(engine: Engine, drivers: Mapping[Kind, str], sock: _socket.socket, orders: int) -> None:
     """Be the monitor; leave a trace of a bug in the container's directory."""
     data = b""
     try:
         from swapbox.containers import monitor
 
         monitor.daemonize(keep=(sock.fileno(), orders))
+        engine = engine.reopened()
+        monitor.warm_up(engine, drivers)
         with open(orders, "rb") as file:
             data = file.read()
         if data:
-            monitor.main(engine.reopened(), sock, StartRequest.from_bytes(data))
+            monitor.main(engine, sock, StartRequest.from_bytes(data))
     except BaseException:
         if data:
             _record_crash(engine, StartRequest.from_bytes(data).container)

@@ -46,7 +46,7 @@ def _probe(_context: DriverContext) -> ProbeResult:
     missing = _NEEDED - available(base)
     if missing:
         return Unsupported(
-            f"no controllers {', '.join(sorted(missing))} in {base}: the cgroup v1 hierarchies have them, or nobody"
-            " delegated them"
+            f"no controllers {', '.join(sorted(missing))} in {base}:"
+            " the cgroup v1 hierarchies have them, or nobody delegated them"
         )
     return Supported()

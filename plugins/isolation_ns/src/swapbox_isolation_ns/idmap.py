@@ -29,7 +29,7 @@ def write_maps(pid: int, uids: Sequence[IdMap], gids: Sequence[IdMap]) -> None:
 
 def read_maps(pid: int) -> tuple[IdMap, ...]:
     """Return the user ids of a running process's user namespace."""
-    with open(f"/proc/{pid}/uid_map", encoding="ascii") as file:
+    with open(f"/proc/{pid}/uid_map", encoding="utf-8") as file:
         return tuple(IdMap(*map(int, line.split())) for line in file)
 
 

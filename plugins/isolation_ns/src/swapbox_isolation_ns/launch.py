@@ -154,7 +154,7 @@ def _raise_hard_limit(pid: int, limit: Limit) -> None:
 
 def _set_oom_score(pid: int, score: int) -> None:
     try:
-        with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as file:
+        with open(f"/proc/{pid}/oom_score_adj", "w", encoding="utf-8") as file:
             file.write(str(score))
     except OSError as error:
         kind = PermissionDenied if isinstance(error, FileNotFoundError) else Unsupported
