@@ -11,11 +11,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     import os
     import sys
 
+    argv = sys.argv[1:] if argv is None else argv
     # A command lives for a tenth of a second; collecting its imports' cycles costs a tenth of that.
     gc.disable()
+    monitor = None
+    if "run" in argv:
+        # Perhaps it is not the verb; a monitor that gets no order goes away by itself.
+        from swapbox.containers.spawn import spawn
+
+        monitor = spawn()
     from swapbox.cli.app import run
 
-    code = run(sys.argv[1:] if argv is None else argv)
+    code = run(argv, monitor=monitor)
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -7,13 +7,16 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from swapbox import __version__
 from swapbox.engine import Engine
 from swapbox.errors import SwapboxError
+
+if TYPE_CHECKING:
+    from swapbox.containers.spawn import Monitor
 
 FLAG_ERROR = 125
 """The exit code of Docker's client for a flag it does not know, and of ``run`` for an error of the engine."""
@@ -131,6 +134,14 @@ def swapbox(
     ctx.ensure_object(dict)["engine"] = engine
 
 
+def monitor_of(ctx: click.Context) -> Monitor:
+    """Return the monitor that ``main`` has forked early, or a new one."""
+    from swapbox.containers.spawn import spawn
+
+    monitor: Monitor = ctx.ensure_object(dict).get("monitor") or spawn()
+    return monitor
+
+
 def engine_of(ctx: click.Context) -> Engine:
     """Return the engine that the global options describe."""
     engine: Engine = ctx.ensure_object(dict)["engine"]
@@ -164,10 +175,13 @@ def for_each(names: Sequence[str], action: Callable[[str], object], *, echo: boo
     return code
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run one command; return its exit code. Never raises for a user's mistake."""
+def run(argv: Sequence[str], *, monitor: Monitor | None = None) -> int:
+    """Run one command; return its exit code. Never raises for a user's mistake.
+
+    :param monitor: one for the container that the command will start, forked before all imports.
+    """
     try:
-        result = swapbox.main(list(argv), prog_name="swapbox", standalone_mode=False)
+        result = swapbox.main(list(argv), prog_name="swapbox", standalone_mode=False, obj={"monitor": monitor})
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:

@@ -18,8 +18,7 @@ from swapbox.containers.session import ATTACH_SOCKET
 from swapbox.errors import Unavailable
 
 if TYPE_CHECKING:
-    from swapbox.containers.records import Container
-    from swapbox.containers.spawn import Monitor
+    from swapbox.containers.spawn import Started
     from swapbox.engine import Engine
 
 _CHUNK = 65536
@@ -27,28 +26,29 @@ _CHUNK = 65536
 PROXIED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGCONT", "SIGTSTP")
 
 
-def run_attached(
-    engine: Engine, container: Container, *, monitor: Monitor | None = None, detach_keys: bytes
+def attach(
+    engine: Engine,
+    started: Started,
+    *,
+    proxy: SignalProxy,
+    terminal: bool,
+    stdin: bool,
+    detach_keys: bytes,
 ) -> int:
-    """Start a container with this process' stdio attached; return its exit code, 0 after detaching.
+    """Carry this process' stdio to and from a started container; return its exit code, 0 after detaching.
 
-    :param monitor: one that was spawned earlier.
+    :param proxy: passes this process' signals on from now.
+    :param terminal: the container has a terminal of its own.
     :param detach_keys: what to type into a terminal to leave the container running.
     """
-    terminal = container.config.tty
-    size = _size(1) if terminal else None
-    proxy = _SignalProxy()
-    with proxy.installed():
-        sock = engine.containers.start(container, monitor=monitor, attach=True, console_size=size)
-        # With a terminal of its own, the container gets ^C as a byte; other signals are still passed on.
-        proxy.send_to(lambda number: engine.containers.signal(container, number))
-        with _raw_terminal(terminal and container.config.stdin_open), _resizing(engine, container, terminal):
-            keys = DetachKeys(detach_keys) if terminal else None
-            stream = Stream(sock, stdin=0 if container.config.stdin_open else None, keys=keys)
-            code = stream.run()
+    proxy.send_to(lambda number: engine.containers.signal(engine.records.find(started.container_id), number))
+    with _raw_terminal(terminal and stdin), _resizing(engine, started.container_id, terminal):
+        keys = DetachKeys(detach_keys) if terminal else None
+        code = Stream(started.sock, stdin=0 if stdin else None, keys=keys).run()
     if code is None:
         raise Unavailable(
-            f"the monitor of container {container.name} is gone", hint=f"see: swapbox inspect {container.name}"
+            f"the monitor of container {started.container_id} is gone",
+            hint=f"see: swapbox inspect {started.container_id[:12]}",
         )
     return code
 
@@ -142,7 +142,7 @@ def _write_all(fd: int, data: bytes) -> None:
             poll.poll()
 
 
-class _SignalProxy:
+class SignalProxy:
     """Passes signals on to the container; those that come before it runs wait until it does."""
 
     def __init__(self) -> None:
@@ -150,14 +150,14 @@ class _SignalProxy:
         self._send: Any = self._waiting.append
 
     @contextlib.contextmanager
-    def installed(self) -> Iterator[None]:
+    def installed(self) -> Iterator[SignalProxy]:
         """Catch signals inside the block."""
         before = {
             number: signal.signal(number, lambda number, _frame: self._send(number))
             for number in (getattr(signal, name) for name in PROXIED)
         }
         try:
-            yield
+            yield self
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -186,18 +186,18 @@ def _raw_terminal(wanted: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _resizing(engine: Engine, container: Container, terminal: bool) -> Iterator[None]:
+def _resizing(engine: Engine, container_id: str, terminal: bool) -> Iterator[None]:
     """Tell the monitor when this terminal changes its size."""
     if not terminal or not os.isatty(1):
         yield
         return
 
     def resized(*_: object) -> None:
-        size = _size(1)
+        size = terminal_size(1)
         if size is not None:
             # A connection of its own: on the first one the new size would wait behind unread input.
             with contextlib.suppress(OSError):
-                send_packet(engine, container, b"W%d %d" % size)
+                send_packet(engine, container_id, b"W%d %d" % size)
 
     before = signal.signal(signal.SIGWINCH, resized)
     try:
@@ -206,10 +206,10 @@ def _resizing(engine: Engine, container: Container, terminal: bool) -> Iterator[
         signal.signal(signal.SIGWINCH, before)
 
 
-def send_packet(engine: Engine, container: Container, packet: bytes) -> None:
+def send_packet(engine: Engine, container_id: str, packet: bytes) -> None:
     """Send one packet to a container's monitor on a connection of its own."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    directory = os.open(engine.paths.container_run(container.id), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = os.open(engine.paths.container_run(container_id), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         sock.connect(f"/proc/self/fd/{directory}/{ATTACH_SOCKET}")
         sock.send(b"N", _socket.MSG_NOSIGNAL)
@@ -219,7 +219,7 @@ def send_packet(engine: Engine, container: Container, packet: bytes) -> None:
         sock.close()
 
 
-def _size(fd: int) -> tuple[int, int] | None:
+def terminal_size(fd: int) -> tuple[int, int] | None:
     """Return (rows, columns) of a terminal; None when it is none or does not say."""
     try:
         rows, columns, *_ = struct.unpack("HHHH", fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8)))

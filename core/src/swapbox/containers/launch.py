@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from swapbox.containers import files
 from swapbox.containers.records import Container, RunState
 from swapbox.containers.session import ATTACH_SOCKET
-from swapbox.containers.spawn import StartRequest
 from swapbox.containers.spec import build_spec
 from swapbox.drivers.isolation import CreateRequest, Spec, Stdio
 from swapbox.drivers.logging import LogInfo, LogWriter, Stream
@@ -50,17 +49,19 @@ class _Pipes(NamedTuple):
     console: tuple[_socket.socket, _socket.socket] | None
 
 
-def launch(engine: Engine, request: StartRequest, *, undo: ExitStack) -> Launch:
+def launch(
+    engine: Engine, container: Container, *, console_size: tuple[int, int] | None, undo: ExitStack
+) -> Launch:
     """Start a container's command in the calling process, its monitor.
 
     :param undo: gets what takes each step back; the caller runs it on error and forgets it on success.
     :raises SwapboxError: what failed; :class:`~swapbox.errors.CommandNotExecutable` for the command itself.
     """
-    container = request.container
     try:
+        storage = engine.selector.open("storage", made_with=container.config.storage)
         run = engine.paths.make(engine.paths.container_run(container.id))
-        bundle = _mount(request.mounts, run=run, undo=undo)
-        spec = container_spec(engine, container, bundle=bundle, console_size=request.console_size)
+        bundle = _mount(storage.mounts(container.id), run=run, undo=undo)
+        spec = container_spec(engine, container, bundle=bundle, console_size=console_size)
         (bundle / "config.json").write_text(json.dumps(spec))
         return _run(engine, container, spec, bundle=bundle, run=run, undo=undo)
     except OSError as error:

@@ -24,20 +24,18 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from swapbox.containers.launch import Launch, launch
 from swapbox.containers.lines import LineSplitter
 from swapbox.containers.records import Container, RunState
 from swapbox.containers.session import Client, Session, restore
-from swapbox.containers.spawn import StartRequest, plain_error
+from swapbox.containers.spawn import plain_error
 from swapbox.containers.teardown import tear_down
-from swapbox.drivers.common import Kind
-from swapbox.errors import CommandNotExecutable, SwapboxError, describe
+from swapbox.engine import Engine
+from swapbox.errors import CommandNotExecutable, NotFound, SwapboxError, describe
 from swapbox.linux import syscalls
-
-if TYPE_CHECKING:
-    from swapbox.engine import Engine
+from swapbox.references import Reference
 
 WARM_SECONDS = 1.0
 """How long the forked process keeps the session before it turns into the lean one: most containers that end at
@@ -49,20 +47,18 @@ _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal
 _RESET = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGCONT, signal.SIGTSTP, signal.SIGWINCH)
 
 
-def main(engine: Engine, sock: _socket.socket, request: StartRequest) -> None:
-    """Start the container and stay with it to its end; runs in a process of its own.
+def serve(sock: _socket.socket, orders: int) -> None:
+    """Be a monitor: wait for orders, start one container, stay with it to its end.
 
     The database and the drivers are not closed at the end: the process ends, and closing the last connection to a
     SQLite file would wait for the disk twice.
     """
-    client = Client(sock, output=request.attach)
-    container = request.container
-    try:
-        session = _start(engine, request, client)
-    except SwapboxError as error:
-        with contextlib.suppress(OSError):
-            sock.send(b"E" + marshal.dumps(plain_error(error)))
+    daemonize(keep=(sock.fileno(), orders))
+    with open(orders, "rb") as file:
+        running = _obey(sock, file)
+    if running is None:
         return
+    engine, container, session = running
     status = session.run(WARM_SECONDS)
     if status is None:
         session = _hand_over(engine, container, session)
@@ -71,21 +67,80 @@ def main(engine: Engine, sock: _socket.socket, request: StartRequest) -> None:
     _finish(engine, session, status, container.id)
 
 
-def warm_up(engine: Engine, drivers: Mapping[Kind, str]) -> None:
+def _obey(sock: _socket.socket, orders: BinaryIO) -> tuple[Engine, Container, Session] | None:
+    """Follow orders until a container runs; None when there are no more, or one has failed."""
+    engine: Engine | None = None
+    client = Client(sock, output=False)
+    try:
+        while True:
+            kind, details = marshal.load(orders)
+            if kind == "engine":
+                engine = Engine.from_settings(details, warn=lambda message: _tell(sock, b"M", message.encode()))
+                _warm_up(engine)
+                continue
+            assert engine is not None
+            container = _container(engine, kind, details, sock)
+            if container is not None:
+                client.output = details["attach"]
+                session = _start(engine, container, details["console_size"], client)
+                return engine, container, session
+            _tell(sock, b"P", b"")
+    except EOFError:
+        return None
+    except SwapboxError as error:
+        _tell(sock, b"E", marshal.dumps(plain_error(error)))
+    except Exception as error:
+        message = f"the monitor failed: {describe(error)}"
+        hint = "this is a bug in swapbox or a plugin"
+        _tell(sock, b"E", marshal.dumps(("Unavailable", message, f"{hint}; {_where(error)}", 0)))
+    return None
+
+
+def _container(engine: Engine, kind: str, details: Mapping[str, Any], sock: _socket.socket) -> Container | None:
+    """Find or make the container that an order is about; None when its image is not here."""
+    if kind == "start":
+        return engine.records.find(details["container"])
+    from swapbox.containers.flags import run_options
+
+    options = run_options(details["flags"], engine.environment, Path.cwd())
+    try:
+        image = engine.images.find(options.image)
+    except NotFound:
+        Reference.parse(options.image)  # a malformed one is not looked for anywhere
+        return None
+    container = engine.containers.create(options, image=image)
+    _tell(sock, b"C", container.id.encode())
+    return container
+
+
+def _tell(sock: _socket.socket, kind: bytes, data: bytes) -> None:
+    with contextlib.suppress(OSError):  # whoever gave the order is gone, the container is not
+        sock.send(kind + data, _socket.MSG_NOSIGNAL)
+
+
+def _where(error: BaseException) -> str:
+    """Return the place in the code that an unforeseen error comes from."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "place unknown"
+
+
+def _warm_up(engine: Engine) -> None:
     """Open the drivers that will most likely be asked for, and import what only a start needs.
 
     The order that comes later decides; a driver that cannot be opened is then an error, and none now.
     """
-    from swapbox.containers import seccomp_profile  # noqa: F401 - for its import
+    from swapbox.containers import flags, seccomp_profile, service  # noqa: F401 - for their import
+    from swapbox.images import service as images  # noqa: F401 - likewise
 
     for kind in _USED:
         with contextlib.suppress(SwapboxError):
-            engine.selector.open(kind, name=drivers.get(kind))
+            engine.selector.open(kind)
 
 
 def daemonize(*, keep: Collection[int]) -> None:
-    """Leave the caller's session, terminal and descriptors behind."""
-    os.chdir("/")
+    """Leave the caller's terminal, descriptors, signals and mount namespace behind, but not its directory."""
     os.umask(0o022)
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
@@ -111,17 +166,18 @@ def _close_inherited(keep: Collection[int]) -> None:
                 os.close(fd)
 
 
-def _start(engine: Engine, request: StartRequest, client: Client) -> Session:
-    """Create and start the container; on error leave nothing but the record of the error."""
+def _start(engine: Engine, container: Container, console_size: tuple[int, int] | None, client: Client) -> Session:
+    """Start the container; on error leave nothing but the record of the error."""
+    os.chdir("/")
     try:
         with _undo_on_error() as undo:
-            started = launch(engine, request, undo=undo)
-            client.sock.send(b"S" + str(started.init).encode(), _socket.MSG_NOSIGNAL)
+            started = launch(engine, container, console_size=console_size, undo=undo)
+            _tell(client.sock, b"S", str(started.init).encode())
             return _session(started, client)
     except BaseException as error:
         code = error.exit_code if isinstance(error, CommandNotExecutable) else 128
         failed = RunState(status="created", exit_code=code, error=describe(error))
-        tear_down(engine, request.container.id, failed)
+        tear_down(engine, container.id, failed)
         raise
 
 
@@ -159,8 +215,6 @@ def _finish(engine: Engine, session: Session, status: int, container_id: str) ->
 
 def finish_handed_over(settings: dict[str, Any], session: Session, status: int, *, container_id: str) -> None:
     """Tear down in the lean interpreter, which has imported swapbox only now."""
-    from swapbox.engine import Engine
-
     _finish(Engine.from_settings(settings), session, status, container_id)
 
 

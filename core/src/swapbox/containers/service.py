@@ -20,7 +20,6 @@ from swapbox.linux.process import boot_id
 
 if TYPE_CHECKING:
     from swapbox.containers.options import RunOptions
-    from swapbox.containers.spawn import Monitor
     from swapbox.drivers.isolation import Spec
     from swapbox.drivers.logging import LogQuery, LogRecord
     from swapbox.engine import Engine
@@ -113,33 +112,24 @@ class Containers:
     # -- running ----------------------------------------------------------------------------------------------
 
     def start(
-        self,
-        container: Container,
-        *,
-        monitor: Monitor | None = None,
-        attach: bool = False,
-        console_size: tuple[int, int] | None = None,
+        self, container: Container, *, attach: bool = False, console_size: tuple[int, int] | None = None
     ) -> _socket.socket:
         """Start a container; return the client's end of its monitor's socket (see ``containers.session``).
 
-        :param monitor: one that was spawned earlier, to save time.
         :param attach: output comes over the socket.
         :param console_size: rows and columns of the container's terminal.
         :raises CommandNotExecutable: the command is not there or cannot be executed.
         :raises Conflict: it runs already.
         """
-        from swapbox.containers.spawn import MonitorDied, StartRequest, spawn
+        from swapbox.containers.spawn import spawn
 
         container = self.refresh(container)
         if container.state.status == "running":
             raise Conflict(f"container {container.name} is already running")
-        monitor = monitor or spawn(self._engine)
+        monitor = spawn()
         try:
-            storage = self._engine.selector.open("storage", made_with=container.config.storage)
-            return monitor.start(StartRequest(container, storage.mounts(container.id), attach, console_size))
-        except MonitorDied as error:
-            self._tear_down(container, RunState(exit_code=128, error=error.message))
-            raise
+            monitor.prepare(self._engine)
+            return monitor.start(self._engine, container.id, attach=attach, console_size=console_size).sock
         finally:
             monitor.cancel()
 

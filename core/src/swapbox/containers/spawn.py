@@ -1,73 +1,46 @@
-"""Forking a container's monitor, and telling it what to start.
+"""Forking a container's monitor, and the caller's end of the talk with it.
 
-The fork comes first, before the command has opened anything: SQLite's locks do not survive a fork, and a monitor
-that is there early imports what it needs on another processor while the command still prepares the container.
+The fork comes first, before the command has opened or even imported much: SQLite's locks do not survive a fork,
+and a monitor that is there early imports what it needs on another processor while the command still reads its
+options. So this module imports next to nothing.
+
+Orders go to the monitor as marshalled tuples over a pipe, replies come back as packets (``containers.session``):
+
+============================ =========================================================================
+order                        meaning
+============================ =========================================================================
+``("engine", settings)``     what engine to work for; the monitor opens its drivers while it waits
+``("run", details)``         create a container from command line flags, and start it
+``("start", details)``       start a container that exists
+============================ =========================================================================
 """
 
 from __future__ import annotations
 
 import _socket
-import contextlib
-import json
 import marshal
 import os
-import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
-
-from swapbox import errors
-from swapbox.containers.config import ContainerConfig
-from swapbox.containers.records import Container, RunState
-from swapbox.drivers.common import Kind
-from swapbox.drivers.storage import Mount
-from swapbox.errors import CommandNotExecutable, SwapboxError, Unavailable
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from swapbox.drivers.common import Kind
     from swapbox.engine import Engine
+    from swapbox.errors import SwapboxError
+
+_PACKET = 65536
 
 
-_NONE: Mapping[Kind, str] = {}
+class Started(NamedTuple):
+    """A container whose command runs.
 
-
-class StartRequest(NamedTuple):
-    """What a monitor is told.
-
-    :param mounts: the container's root file system.
-    :param attach: the caller wants the output.
-    :param console_size: rows and columns of the caller's terminal.
+    :param sock: the client's end of the monitor's socket (see ``containers.session``).
+    :param init: pid of the container's init.
     """
 
-    container: Container
-    mounts: Sequence[Mount]
-    attach: bool = False
-    console_size: tuple[int, int] | None = None
-
-    def to_bytes(self) -> bytes:
-        """Return the request as bytes for another process of the same interpreter."""
-        container = self.container
-        return marshal.dumps(
-            (
-                (container.id, container.name, container.created),
-                json.dumps(container.config.to_json()),
-                container.state.to_json(),
-                [(mount.type, mount.source, tuple(mount.options)) for mount in self.mounts],
-                self.attach,
-                self.console_size,
-            )
-        )
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> StartRequest:
-        """Read what :meth:`to_bytes` returned."""
-        (id, name, created), config, state, mounts, attach, console_size = marshal.loads(data)
-        container = Container(
-            id, name, created, ContainerConfig.from_json(json.loads(config)), RunState.from_json(state)
-        )
-        return cls(container, [Mount(*mount) for mount in mounts], attach, console_size)
-
-
-class MonitorDied(Unavailable):
-    """The monitor ended without saying how the start went: killed, or a bug."""
+    sock: _socket.socket
+    container_id: str
+    init: int
 
 
 class Monitor:
@@ -77,39 +50,110 @@ class Monitor:
         self._sock = sock
         self._orders = orders
         self._child = child
+        self._container_id = ""
 
-    def start(self, request: StartRequest) -> _socket.socket:
-        """Start a container; return the client's end of the monitor's socket (see ``containers.session``).
+    def prepare(self, engine: Engine, drivers: Mapping[Kind, str] | None = None) -> None:
+        """Tell the monitor which engine it will work for.
 
+        :param drivers: those named for this one container.
+        """
+        settings = engine.settings
+        self._send(("engine", {**settings, "flags": {**settings["flags"], **(drivers or {})}}))
+
+    def run(
+        self,
+        engine: Engine,
+        flags: Mapping[str, Any],
+        *,
+        attach: bool = False,
+        console_size: tuple[int, int] | None = None,
+        missing: Callable[[], None],
+        created: Callable[[str], None],
+    ) -> Started:
+        """Create a container from command line flags and start it.
+
+        :param flags: see :func:`swapbox.containers.flags.run_options`; plain values only.
+        :param missing: is called when the image is not here; gets it, or raises.
+        :param created: is called with the new container's id.
         :raises SwapboxError: what the monitor says went wrong.
         """
+        details = {"flags": dict(flags), "attach": attach, "console_size": console_size}
+        while True:
+            self._send(("run", details))
+            started = self._wait(engine, created)
+            if started is not None:
+                return started
+            missing()
+
+    def start(
+        self,
+        engine: Engine,
+        container_id: str,
+        *,
+        attach: bool = False,
+        console_size: tuple[int, int] | None = None,
+    ) -> Started:
+        """Start a container that exists; raises as :meth:`run`."""
+        self._container_id = container_id
+        self._send(("start", {"container": container_id, "attach": attach, "console_size": console_size}))
+        started = self._wait(engine, lambda _id: None)
+        assert started is not None
+        return started
+
+    def _wait(self, engine: Engine, created: Callable[[str], None]) -> Started | None:
+        """Take replies until the container runs; None when its image is not here."""
+        for kind, data in self._replies():
+            if kind == b"S":
+                self._orders = self._close(self._orders)
+                return Started(self._sock, self._container_id, int(data))
+            if kind == b"P":
+                return None
+            if kind == b"C":
+                self._container_id = data.decode()
+                created(self._container_id)
+            elif kind == b"M":
+                engine.warn(data.decode())
+            elif kind == b"E":
+                raise remade_error(marshal.loads(data))
+        raise self._died(engine)
+
+    def _replies(self) -> Iterator[tuple[bytes, bytes]]:
         self._reap()
         try:
-            with open(self._take_orders(), "wb") as file:
-                file.write(request.to_bytes())
-            packet = self._sock.recv(65536)
-        except (BrokenPipeError, ConnectionResetError):
-            packet = b""
-        if packet[:1] == b"S":
-            return self._sock
-        self._sock.close()
-        if packet[:1] == b"E":
-            raise remade_error(marshal.loads(packet[1:]))
-        raise MonitorDied(
-            f"the monitor of container {request.container.name} died while starting it",
-            hint="a bug in swapbox or a plugin; monitor.log in the container's directory says more",
-        )
+            while packet := self._sock.recv(_PACKET):
+                yield packet[:1], packet[1:]
+        except ConnectionResetError:
+            return
+
+    def _died(self, engine: Engine) -> SwapboxError:
+        """Free what the monitor had begun, and return the error to raise."""
+        from swapbox.containers.records import RunState
+        from swapbox.containers.teardown import tear_down
+        from swapbox.errors import Unavailable
+
+        message = "the monitor died while starting the container"
+        if self._container_id:
+            tear_down(engine, self._container_id, RunState(exit_code=128, error=message))
+        return Unavailable(message, hint="was it killed, or is memory short? run the command again")
+
+    def _send(self, order: tuple[str, dict[str, Any]]) -> None:
+        data = marshal.dumps(order)
+        try:
+            while data:
+                data = data[os.write(self._orders, data) :]
+        except BrokenPipeError:  # it has died; the missing reply says so
+            return
 
     def cancel(self) -> None:
-        """Let the monitor go without an order; one that has had its order goes on."""
+        """Let a monitor go that has had no order; one that has started a container stays with it."""
         self._reap()
-        if self._orders >= 0:
-            os.close(self._take_orders())
-            self._sock.close()
+        self._orders = self._close(self._orders)
 
-    def _take_orders(self) -> int:
-        fd, self._orders = self._orders, -1
-        return fd
+    @staticmethod
+    def _close(fd: int) -> int:
+        if fd >= 0:
+            os.close(fd)
+        return -1
 
     def _reap(self) -> None:
         """Collect the first of the two forks, which ends at once."""
@@ -118,12 +162,8 @@ class Monitor:
             self._child = 0
 
 
-def spawn(engine: Engine, *, drivers: Mapping[Kind, str] = _NONE) -> Monitor:
-    """Fork a monitor for one container of this engine.
-
-    :param drivers: those that the container will use, as far as they are known: the monitor opens them while it
-        waits.
-    """
+def spawn() -> Monitor:
+    """Fork a monitor for one container."""
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     orders = os.pipe()
     child = os.fork()
@@ -134,7 +174,9 @@ def spawn(engine: Engine, *, drivers: Mapping[Kind, str] = _NONE) -> Monitor:
             if os.fork() == 0:
                 ours.close()
                 os.close(orders[1])
-                _run(engine, drivers, theirs, orders[0])
+                from swapbox.containers.monitor import serve
+
+                serve(theirs, orders[0])
         finally:
             os._exit(0)
     theirs.close()
@@ -142,44 +184,17 @@ def spawn(engine: Engine, *, drivers: Mapping[Kind, str] = _NONE) -> Monitor:
     return Monitor(ours, orders[1], child)
 
 
-def _run(engine: Engine, drivers: Mapping[Kind, str], sock: _socket.socket, orders: int) -> None:
-    """Be the monitor; leave a trace of a bug in the container's directory."""
-    data = b""
-    try:
-        from swapbox.containers import monitor
-
-        monitor.daemonize(keep=(sock.fileno(), orders))
-        engine = engine.reopened()
-        monitor.warm_up(engine, drivers)
-        with open(orders, "rb") as file:
-            data = file.read()
-        if data:
-            monitor.main(engine, sock, StartRequest.from_bytes(data))
-    except BaseException:
-        if data:
-            _record_crash(engine, StartRequest.from_bytes(data).container)
-
-
-def _record_crash(engine: Engine, container: Container) -> None:
-    import traceback
-
-    with (
-        contextlib.suppress(OSError),
-        (engine.paths.container(container.id) / "monitor.log").open("a") as file,
-    ):
-        traceback.print_exception(*sys.exc_info(), file=file)
-
-
 def plain_error(error: SwapboxError) -> tuple[str, str, str | None, int]:
     """Return an error as values that marshal knows."""
-    code = error.exit_code if isinstance(error, CommandNotExecutable) else 0
-    return (type(error).__name__, error.message, error.hint, code)
+    return (type(error).__name__, error.message, error.hint, getattr(error, "exit_code", 0))
 
 
 def remade_error(plain: tuple[str, str, str | None, int]) -> SwapboxError:
     """Make the error again that :func:`plain_error` took apart in another process."""
+    from swapbox import errors
+
     kind, message, hint, code = plain
     if kind == "CommandNotExecutable":
-        return CommandNotExecutable(message, exit_code=code, hint=hint)
-    error: SwapboxError = getattr(errors, kind, SwapboxError)(message, hint=hint)
+        return errors.CommandNotExecutable(message, exit_code=code, hint=hint)
+    error: SwapboxError = getattr(errors, kind, errors.SwapboxError)(message, hint=hint)
     return error

@@ -199,8 +199,9 @@ def setdomainname(name: str) -> None:
 def clone(flags: int) -> int:
     """Fork the calling process into new namespaces: clone(2) without shared memory, SIGCHLD at exit.
 
-    Returns 0 in the child and the child's pid in the parent, like ``os.fork``, and runs Python's fork hooks.
-    libc's own fork handlers do not run: the caller must be single-threaded and the child should execve soon.
+    Returns 0 in the child and the child's pid in the parent, like ``os.fork``. Neither libc's fork handlers run,
+    nor those of ``os.register_at_fork`` before the fork: the caller must be single-threaded, the child uses nothing
+    that the parent had open and executes soon.
     """
     import signal
 
@@ -208,13 +209,11 @@ def clone(flags: int) -> int:
     # PyDLL keeps the GIL during the call, which the child needs to go on in Python.
     raw = ctypes.PyDLL(None, use_errno=True).syscall
     raw.restype = c_long
-    python.PyOS_BeforeFork()
     pid: int = raw(c_long(_SYS_CLONE), c_ulong(flags | signal.SIGCHLD), c_long(0), c_long(0), c_long(0), c_long(0))
     code = ctypes.get_errno()
     if pid == 0:
         python.PyOS_AfterFork_Child()
         return 0
-    python.PyOS_AfterFork_Parent()
     if pid < 0:
         raise OSError(code, os.strerror(code))
     return pid

@@ -41,6 +41,7 @@ class WalFile:
         self._lock = RLock()
         self._db: sqlite3.Connection | None = None
         self._pid = 0
+        self._held = False
         _close_before_forks(self)
 
     @contextmanager
@@ -80,12 +81,15 @@ class WalFile:
     def hold(self) -> None:
         """Wait for other threads' transactions, close, and let no thread in before :meth:`release`."""
         self._lock.acquire()
+        self._held = True
         if self._db is not None and not self._db.in_transaction:
             self.close()
 
     def release(self) -> None:
-        """Undo :meth:`hold`."""
-        self._lock.release()
+        """Undo :meth:`hold`; without one, as in a child of ``syscalls.clone``, there is nothing to undo."""
+        if self._held:
+            self._held = False
+            self._lock.release()
 
     def _opened(self) -> sqlite3.Connection:
         if self._db is None:

@@ -1,0 +1,89 @@
+"""From the texts of ``swapbox run``'s options to :class:`~swapbox.containers.options.RunOptions`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from swapbox.containers import devices, limits, options, security, volumes
+from swapbox.containers.config import MountSpec
+from swapbox.containers.options import RunOptions
+
+
+def run_options(given: Mapping[str, Any], environment: Mapping[str, str], directory: Path) -> RunOptions:
+    """Turn the command line's texts into options.
+
+    :param given: a value for each of ``swapbox run``'s options, by its name with underscores.
+    :param environment: where ``-e NAME`` takes values from.
+    :param directory: what relative paths are relative to; it must be the working directory.
+    :raises InvalidInput: with Docker's words.
+    """
+    mounts, tmpfs = _mounts(given, directory)
+    integer = options.parse_integer
+    return options.RunOptions(
+        image=given["image"],
+        command=tuple(given["command"]),
+        name=given["name"],
+        entrypoint=None if given["entrypoint"] is None else (given["entrypoint"],),
+        env=_environment(given, environment),
+        workdir=given["workdir"],
+        user=given["user"],
+        hostname=given["hostname"],
+        tty=given["tty"],
+        stdin_open=given["interactive"],
+        labels=options.parse_labels(given["label"]),
+        stop_signal=given["stop_signal"],
+        stop_timeout=integer(given["stop_timeout"]) if given["stop_timeout"] else None,
+        mounts=mounts,
+        tmpfs={**tmpfs, **volumes.parse_tmpfs(given["tmpfs"])},
+        read_only=given["read_only"],
+        privileged=given["privileged"],
+        cap_add=security.parse_capabilities(given["cap_add"], flag="--cap-add"),
+        cap_drop=security.parse_capabilities(given["cap_drop"], flag="--cap-drop"),
+        security_opt=security.parse_security_opts(given["security_opt"]),
+        ulimits=limits.parse_ulimits(given["ulimit"]),
+        sysctls=security.parse_sysctls(given["sysctl"]),
+        init=given["init"],
+        memory=_optional(limits.parse_memory, given["memory"]),
+        memory_swap=_optional(limits.parse_memory_swap, given["memory_swap"]),
+        memory_reservation=_optional(limits.parse_memory, given["memory_reservation"]),
+        nano_cpus=_optional(limits.parse_cpus, given["cpus"]),
+        cpu_shares=_optional(integer, given["cpu_shares"]),
+        cpuset_cpus=given["cpuset_cpus"],
+        pids_limit=_optional(integer, given["pids_limit"]),
+        shm_size=_optional(limits.parse_memory, given["shm_size"]),
+        devices=devices.parse_devices(given["device"]),
+        group_add=tuple(given["group_add"]),
+        network=given["network"],
+        userns=options.parse_userns(given["userns"]),
+        auto_remove=given["auto_remove"],
+        storage=given["storage"] or "",
+        isolation=given["isolation"] or "",
+        cgroup=given["cgroup"] or "",
+        logging=given["logging"] or "",
+        log_opts=options.parse_map(given["log_opt"]),
+        network_driver=given["network_driver"] or "",
+    )
+
+
+def _optional(parse: Callable[[str], int], text: str) -> int:
+    return parse(text) if text else 0
+
+
+def _environment(given: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variables of the files, then those of ``-e``; of one name, the last counts."""
+    items = [item for path in given["env_file"] for item in options.read_env_file(Path(path), environment)]
+    return (*items, *options.parse_env(given["env"], environment))
+
+
+def _mounts(given: Mapping[str, Any], directory: Path) -> tuple[tuple[MountSpec, ...], dict[str, str]]:
+    binds = [volumes.parse_volume(text, directory) for text in given["volume"]]
+    tmpfs: dict[str, str] = {}
+    for text in given["mount"]:
+        parsed = volumes.parse_mount(text)
+        if isinstance(parsed, MountSpec):
+            binds.append(parsed)
+        else:
+            tmpfs[parsed[0]] = parsed[1]
+    return tuple(binds), tmpfs
