@@ -132,13 +132,18 @@ def swapbox(
     )
     # Not closed at the end: the process ends, and closing the last connection to a SQLite file waits for the disk.
     ctx.ensure_object(dict)["engine"] = engine
+    if ctx.obj.get("monitor"):
+        ctx.obj["monitor"].prepare(engine)
 
 
 def monitor_of(ctx: click.Context) -> Monitor:
     """Return the monitor that ``main`` has forked early, or a new one."""
     from swapbox.containers.spawn import spawn
 
-    monitor: Monitor = ctx.ensure_object(dict).get("monitor") or spawn()
+    monitor: Monitor | None = ctx.ensure_object(dict).get("monitor")
+    if monitor is None:
+        monitor = spawn()
+        monitor.prepare(engine_of(ctx))
     return monitor
 
 

@@ -18,7 +18,6 @@ from swapbox.errors import CommandNotExecutable, Conflict, InvalidInput, NotFoun
 
 if TYPE_CHECKING:
     from swapbox.containers.spawn import Monitor
-    from swapbox.drivers.common import Kind
     from swapbox.engine import Engine
 
 
@@ -105,7 +104,6 @@ def _print_run_error(error: SwapboxError) -> None:
 
 
 def _run(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
-    monitor.prepare(engine, _named_drivers(given))
     _check_terminal(given)
     keys = parse_keys(given["detach_keys"])
     if given["dry_run"]:
@@ -131,17 +129,6 @@ def _run(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
             stdin=given["interactive"],
             detach_keys=keys,
         )
-
-
-def _named_drivers(given: dict[str, Any]) -> dict[Kind, str]:
-    names: dict[Kind, str | None] = {
-        "storage": given["storage"],
-        "isolation": given["isolation"],
-        "cgroup": given["cgroup"],
-        "logging": given["logging"],
-        "network": given["network_driver"] or given["network"],
-    }
-    return {kind: name for kind, name in names.items() if name}
 
 
 def _dry_run(engine: Engine, given: dict[str, Any]) -> int:

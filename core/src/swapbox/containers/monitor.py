@@ -43,6 +43,7 @@ once never pay for the change."""
 
 _USED: tuple[Literal["isolation", "cgroup", "logging", "network"], ...]
 _USED = ("isolation", "cgroup", "logging", "network")
+_DRIVER_FLAGS = ("isolation", "cgroup", "logging", "network_driver", "network")
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE)
 _RESET = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGCONT, signal.SIGTSTP, signal.SIGWINCH)
 
@@ -70,15 +71,18 @@ def serve(sock: _socket.socket, orders: int) -> None:
 def _obey(sock: _socket.socket, orders: BinaryIO) -> tuple[Engine, Container, Session] | None:
     """Follow orders until a container runs; None when there are no more, or one has failed."""
     engine: Engine | None = None
+    warnings = _Warnings(sock)
     client = Client(sock, output=False)
     try:
         while True:
             kind, details = marshal.load(orders)
             if kind == "engine":
-                engine = Engine.from_settings(details, warn=lambda message: _tell(sock, b"M", message.encode()))
+                engine = Engine.from_settings(details, warn=warnings)
                 _warm_up(engine)
                 continue
             assert engine is not None
+            flags = details.get("flags", {})
+            warnings.release(keep=not any(flags.get(name) for name in _DRIVER_FLAGS))
             container = _container(engine, kind, details, sock)
             if container is not None:
                 client.output = details["attach"]
@@ -111,6 +115,26 @@ def _container(engine: Engine, kind: str, details: Mapping[str, Any], sock: _soc
     container = engine.containers.create(options, image=image)
     _tell(sock, b"C", container.id.encode())
     return container
+
+
+class _Warnings:
+    """Passes warnings on; those of the time before the order wait, since they are about the default drivers."""
+
+    def __init__(self, sock: _socket.socket) -> None:
+        self._sock = sock
+        self._waiting: list[str] | None = []
+
+    def __call__(self, message: str) -> None:
+        if self._waiting is not None:
+            self._waiting.append(message)
+        else:
+            _tell(self._sock, b"M", message.encode())
+
+    def release(self, *, keep: bool) -> None:
+        """Pass on what has waited, if the default drivers are in use; from now on wait no more."""
+        waiting, self._waiting = self._waiting or [], None
+        for message in waiting if keep else ():
+            self(message)
 
 
 def _tell(sock: _socket.socket, kind: bytes, data: bytes) -> None:

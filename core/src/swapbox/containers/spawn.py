@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from swapbox.drivers.common import Kind
     from swapbox.engine import Engine
     from swapbox.errors import SwapboxError
 
@@ -52,13 +51,9 @@ class Monitor:
         self._child = child
         self._container_id = ""
 
-    def prepare(self, engine: Engine, drivers: Mapping[Kind, str] | None = None) -> None:
-        """Tell the monitor which engine it will work for.
-
-        :param drivers: those named for this one container.
-        """
-        settings = engine.settings
-        self._send(("engine", {**settings, "flags": {**settings["flags"], **(drivers or {})}}))
+    def prepare(self, engine: Engine) -> None:
+        """Tell the monitor which engine it will work for."""
+        self._send(("engine", engine.settings))
 
     def run(
         self,

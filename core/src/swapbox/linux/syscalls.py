@@ -200,7 +200,7 @@ def clone(flags: int) -> int:
     """Fork the calling process into new namespaces: clone(2) without shared memory, SIGCHLD at exit.
 
     Returns 0 in the child and the child's pid in the parent, like ``os.fork``. Neither libc's fork handlers run,
-    nor those of ``os.register_at_fork`` before the fork: the caller must be single-threaded, the child uses nothing
+    nor those of ``os.register_at_fork`` before it: the caller must be single-threaded, and the child uses nothing
     that the parent had open and executes soon.
     """
     import signal
