@@ -19,12 +19,15 @@ _NOT_ALLOWED = (errno.EPERM, errno.EACCES)
 Options = Sequence[tuple[str, str | None]]
 
 
-def mount_file_system(target: int, step: MountStep, plan: Plan) -> int:
-    """Mount what ``step`` asks for on the descriptor ``target``; return the mount, whose descriptor stays open."""
+def mount_file_system(target: int, step: MountStep, plan: Plan, *, keep_mode: bool = False) -> int:
+    """Mount what ``step`` asks for on the descriptor ``target``; return the mount, whose descriptor stays open.
+
+    :param keep_mode: without a mode of its own the mount's root gets that of the directory it covers.
+    """
     if step.type in ("cgroup", "cgroup2"):
         mount = _mount_cgroups(target, step, plan)
     else:
-        mount = _make(step, _options(target, step), plan)
+        mount = _make(step, _options(target, step) if keep_mode else step.options, plan)
         syscalls.move_mount(mount, target)
     if step.propagation != syscalls.MS_PRIVATE:
         syscalls.mount_setattr(mount, propagation=step.propagation)
@@ -47,9 +50,8 @@ def _make(step: MountStep, options: Options, plan: Plan) -> int:
 
 
 def _options(target: int, step: MountStep) -> Options:
-    if step.type != "tmpfs" or any(name == "mode" for name, _ in step.options):
+    if any(name == "mode" for name, _ in step.options):
         return step.options
-    # Without a mode of its own a tmpfs takes over that of the directory it covers.
     return (*step.options, ("mode", f"{stat.S_IMODE(os.fstat(target).st_mode):o}"))
 
 

@@ -22,7 +22,7 @@ from swapbox_isolation_ns.failures import doing
 from swapbox_isolation_ns.filesystems import mount_file_system
 from swapbox_isolation_ns.plan import Plan
 from swapbox_isolation_ns.plan_mounts import DEV_LINKS, Device, MountStep
-from swapbox_isolation_ns.targets import make_parent, make_target
+from swapbox_isolation_ns.targets import exists, make_parent, make_target
 
 _CREATE_FLAGS = os.O_PATH | os.O_CLOEXEC
 
@@ -78,10 +78,11 @@ def _mount_all(plan: Plan, trees: Trees) -> int | None:
             directory = tree is None or _is_directory(tree)
             # A link at /proc or /sys could put them where nothing is masked.
             follow = step.type not in ("proc", "sysfs")
+            covers = step.type == "tmpfs" and exists(trees.root, step.target)
             target = make_target(trees.root, step.target, directory=directory, follow=follow)
             _check_not_proc(target, proc, step)
             if tree is None:
-                mounted = mount_file_system(target, step, plan)
+                mounted = mount_file_system(target, step, plan, keep_mode=covers)
                 proc = mounted if step.type == "proc" else proc
             else:
                 _check_kind(step, directory, target)
@@ -117,6 +118,8 @@ def _populate_dev(root: int, devices: Sequence[Device], trees: dict[str, int]) -
             else:
                 _make_node(root, device)
     for link, target_path in DEV_LINKS:
+        if link == "/dev/core" and not os.path.exists(target_path):
+            continue  # a kernel without it
         with doing(f"link {link}"):
             _make_link(root, link, target_path)
 

@@ -13,6 +13,15 @@ _LINKS_LIMIT = 40  # the kernel's own, path_resolution(7)
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+def exists(root: int, path: str) -> bool:
+    """Say whether there is anything at ``path`` below ``root``."""
+    try:
+        os.close(syscalls.openat2(root, path, os.O_PATH))
+    except OSError:
+        return False
+    return True
+
+
 def make_target(root: int, path: str, *, directory: bool, follow: bool = True) -> int:
     """Return an ``O_PATH`` descriptor for ``path`` below ``root``, made as a directory or empty file if missing.
 
