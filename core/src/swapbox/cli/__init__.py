@@ -17,6 +17,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     monitor = None
     if "run" in argv:
         # Perhaps it is not the verb; a monitor that gets no order goes away by itself.
+        # What both processes need is imported before the fork, and nothing else.
+        import swapbox.engine  # noqa: F401
         from swapbox.containers.spawn import spawn
 
         monitor = spawn()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,7 +67,6 @@ def _many(*names: str, **settings: Any) -> Callable[[Callable[..., Any]], Callab
 @click.option("--shm-size", default="", metavar="BYTES", help="Size of /dev/shm.")
 @click.option("--stop-signal", default="", metavar="SIGNAL", help="Signal that 'stop' sends.")
 @click.option("--stop-timeout", default="", metavar="SECONDS", help="How long 'stop' waits.")
-@click.option("--userns", default="", metavar="host|private", help="User namespace of the container.")
 @click.option("--init", is_flag=True, help="Run an init that reaps and forwards signals.")
 @_many("--log-opt", metavar="NAME=VALUE", help="Option of the log driver.")
 @click.option("--network", "--net", default="", metavar="NAME", help="Network: none or host.")
@@ -132,6 +130,8 @@ def _run(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
 
 
 def _dry_run(engine: Engine, given: dict[str, Any]) -> int:
+    import json
+
     from swapbox.containers.flags import run_options
 
     options = run_options(given, engine.environment, Path.cwd())

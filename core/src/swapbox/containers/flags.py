@@ -56,7 +56,6 @@ def run_options(given: Mapping[str, Any], environment: Mapping[str, str], direct
         devices=devices.parse_devices(given["device"]),
         group_add=tuple(given["group_add"]),
         network=given["network"],
-        userns=options.parse_userns(given["userns"]),
         auto_remove=given["auto_remove"],
         storage=given["storage"] or "",
         isolation=given["isolation"] or "",
