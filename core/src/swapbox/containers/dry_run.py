@@ -68,7 +68,7 @@ def _plan(engine: Engine, config: ContainerConfig, options: RunOptions) -> Spec:
         for path in (directory, bundle):
             undo.callback(shutil.rmtree, engine.paths.make(path))
         rootfs = engine.paths.make(bundle / "rootfs")
-        view = storage.view(container.id, config.top_chain)
+        view = storage.view(container.id, config.top_chain, labels={OWNER_LABEL: owner()})
         undo.callback(storage.remove, container.id)
         try:
             syscalls.unshare(syscalls.CLONE_NEWNS)

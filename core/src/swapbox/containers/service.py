@@ -17,6 +17,7 @@ from swapbox.containers.config import ContainerConfig, merge
 from swapbox.containers.records import Container, RunState
 from swapbox.errors import Conflict, NotFound, Unavailable, Unsupported
 from swapbox.linux.process import boot_id
+from swapbox.store.owners import OWNER_LABEL, owner
 
 if TYPE_CHECKING:
     from swapbox.containers.options import RunOptions
@@ -55,7 +56,7 @@ class Containers:
         storage = engine.selector.open("storage", made_with=config.storage)
         with ExitStack() as undo:
             with engine.timings("prepare"):
-                storage.prepare(container_id, config.top_chain)
+                storage.prepare(container_id, config.top_chain, labels={OWNER_LABEL: owner()})
             undo.callback(storage.remove, container_id)
             directory = engine.paths.make(engine.paths.container(container_id))
             undo.callback(_remove_directory, directory)

@@ -62,7 +62,7 @@ def apply_layer(
     unprivileged: bool = False,
     has_lower: bool = False,
 ) -> int:
-    """Write a layer and return the bytes of its uncompressed archive, which is read to its end.
+    """Write a layer, reading the archive to its end; return the bytes of its files and symbolic links.
 
     :param source: the uncompressed archive.
     :param unprivileged: the caller lacks root's powers, or has them in a user namespace only.
@@ -77,7 +77,7 @@ def apply_layer(
     with RootedTree(target.path) as tree:
         layer = _Layer(stream, tree, target=target, limits=limits, unprivileged=unprivileged, has_lower=has_lower)
         layer.write()
-    return stream.bytes_read
+    return layer.size
 
 
 class _Layer:
@@ -85,7 +85,7 @@ class _Layer:
 
     ``_made`` holds every path of this layer, parents included; ``_directories`` the attributes to set at the end;
     ``_kept`` directories that were there before; ``_hidden`` the whiteout devices made in an overlay directory.
-    Paths have no ``/`` at either end.
+    Paths have no ``/`` at either end. ``size`` counts as Docker does: not directories, and hard links once.
     """
 
     def __init__(
@@ -98,6 +98,7 @@ class _Layer:
         unprivileged: bool,
         has_lower: bool,
     ) -> None:
+        self.size = 0
         self._stream = stream
         self._tree = tree
         self._limits = limits
@@ -153,10 +154,12 @@ class _Layer:
     def _write(self, entry: TarEntry, parent: Directory, base: bytes, path: bytes) -> None:
         kind = entry.kind
         if kind == REGULAR:
+            self.size += entry.size
             self._file(entry, parent, base, path)
         elif kind == DIRECTORY:
             self._directory(entry, parent, base, path)
         elif kind == SYMLINK:
+            self.size += len(entry.link)
             self._replacing(parent, base, path, lambda: os.symlink(entry.link, base, dir_fd=parent.fd))
             self._attributes.set_at(entry, parent.fd, base)
         elif kind == HARDLINK:

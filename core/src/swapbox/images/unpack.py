@@ -2,7 +2,7 @@
 
 A layer is written into an active snapshot and committed under its chainID only when its digest is right. Whatever
 goes wrong, the active snapshot is removed; after ``kill -9`` it stays, under a key that begins with
-:data:`EXTRACT_PREFIX` and that nobody waits for.
+:data:`EXTRACT_PREFIX` and that nobody waits for, until :mod:`swapbox.images.garbage` finds its owner gone.
 
 A driver with the capability ``direct`` is written to without a mount. A layer that refers to layers below (it adds
 to a directory that it does not describe, or links to a file that it does not have) goes through a mount all the
@@ -30,9 +30,13 @@ from swapbox.images.progress import Progress
 from swapbox.images.readahead import ReadAhead
 from swapbox.images.rooted import RootedTree, clear
 from swapbox.linux import mounts, syscalls
+from swapbox.store.owners import OWNER_LABEL, owner
 
 EXTRACT_PREFIX = "extract-"
 """What the keys of snapshots begin with that a layer is being written to."""
+
+SIZE_LABEL = "swapbox.layer-size"
+"""The label of a committed snapshot that says how many bytes the files of its layer have."""
 
 _DEFAULT_LIMITS = Limits()
 _REPORT_EVERY = 1024 * 1024
@@ -113,15 +117,13 @@ class _Unpacker:
     def _attempt(self, layer: Layer, chain: str, parent: str | None, *, direct: DirectWriter | None) -> None:
         key = f"{EXTRACT_PREFIX}{os.urandom(8).hex()} {chain}"
         try:
-            made = self._storage.prepare(key, parent)
+            made = self._storage.prepare(key, parent, labels={OWNER_LABEL: owner()})
             if direct is None:
-                diff_id = self._write(layer, lambda ahead, source: self._apply_mounted(ahead, source, made))
+                size = self._write(layer, lambda ahead, source: self._apply_mounted(ahead, source, made))
             else:
                 target, has_lower = direct.layer_target(key), parent is not None
-                diff_id = self._write(layer, lambda _, source: self._apply(source, target, has_lower=has_lower))
-            if diff_id != layer.diff_id:
-                raise DataError(f"layer unpacks to {diff_id}, but the image config says {layer.diff_id}")
-            self._storage.commit(chain, key)
+                size = self._write(layer, lambda _, source: self._apply(source, target, has_lower=has_lower))
+            self._storage.commit(chain, key, labels={SIZE_LABEL: str(size)})
         except BaseException as error:
             self._discard(key)
             # Another process that unpacks the same image may have been faster.
@@ -139,28 +141,31 @@ class _Unpacker:
         with contextlib.suppress(SwapboxError):
             self._storage.remove(key)
 
-    def _write(self, layer: Layer, write: Callable[[ReadAhead, ByteSource], None]) -> str:
-        """Write the uncompressed layer; return its digest."""
+    def _write(self, layer: Layer, write: Callable[[ReadAhead, ByteSource], int]) -> int:
+        """Write the uncompressed layer and check its digest; return the bytes of its files."""
         blob = layer.open()
         plain = decompress(blob, layer.descriptor.media_type, max_ratio=self._limits.max_ratio)
         algorithm = layer.diff_id.partition(":")[0]
         with ReadAhead(plain, algorithm=algorithm, release=blob.close) as ahead:
-            write(ahead, _Reported(ahead, plain, layer, self._progress))
-            return ahead.digest
+            size = write(ahead, _Reported(ahead, plain, layer, self._progress))
+            if ahead.digest != layer.diff_id:
+                raise DataError(f"unpacks to {ahead.digest}, but the image config says {layer.diff_id}")
+            return size
 
-    def _apply(self, source: ByteSource, target: LayerTarget, *, has_lower: bool) -> None:
-        apply_layer(source, target, limits=self._limits, unprivileged=self._unprivileged, has_lower=has_lower)
+    def _apply(self, source: ByteSource, target: LayerTarget, *, has_lower: bool) -> int:
+        return apply_layer(source, target, limits=self._limits, unprivileged=self._unprivileged, has_lower=has_lower)
 
-    def _apply_mounted(self, ahead: ReadAhead, source: ByteSource, made: Sequence[Mount]) -> None:
+    def _apply_mounted(self, ahead: ReadAhead, source: ByteSource, made: Sequence[Mount]) -> int:
         """Mount the snapshot where nobody else sees it: in the mount namespace of a thread of our own."""
         import tempfile
 
+        sizes: list[int] = []
         errors: list[BaseException] = []
 
         def run() -> None:
             try:
                 with _mounted(made, Path(directory)):
-                    self._apply(source, LayerTarget(Path(directory), "remove"), has_lower=False)
+                    sizes.append(self._apply(source, LayerTarget(Path(directory), "remove"), has_lower=False))
             except BaseException as error:
                 errors.append(error)
 
@@ -175,6 +180,7 @@ class _Unpacker:
                 raise
         if errors:
             raise errors[0]
+        return sizes[0]
 
 
 class _Reported:
