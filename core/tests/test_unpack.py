@@ -276,7 +276,7 @@ def test_progress_is_told_in_compressed_bytes(storage: Trees, capabilities: froz
 def test_a_wrong_diff_id_is_an_error_that_names_both(storage: Trees, capabilities: frozenset[str]) -> None:
     wrong, digest = f"sha256:{'0' * 64}", LAYERS[0].blob.descriptor.digest
     with pytest.raises(
-        DataError, match=f"layer {digest}: layer unpacks to {LAYERS[0].diff_id}, but the image config says {wrong}"
+        DataError, match=f"^layer {digest} unpacks to {LAYERS[0].diff_id}, its image config says {wrong}$"
     ):
         unpack(storage, [layer(LAYERS[0], diff_id=wrong)], capabilities)
     assert storage.snapshots == {}

@@ -17,7 +17,6 @@ import pytest
 from swapbox.drivers.storage import LayerTarget, Mount, WhiteoutStyle
 from swapbox.errors import DataError, PermissionDenied
 from swapbox.images.apply import apply_layer
-from swapbox.images.tarstream import TarStream
 from swapbox.testing.forked import Forked, mounted
 from swapbox.testing.images import Entry, directory, file, hardlink, opaque, symlink, whiteout
 
@@ -117,7 +116,8 @@ def test_a_tree_is_what_gnu_tar_makes_of_it(options: list[str], tmp_path: Path) 
     subprocess.run(["tar", "-C", expected, "-xp", *attributes, "--numeric-owner", "-f", packed], check=True)
     with packed.open("rb") as stream:
         size = apply_layer(stream, LayerTarget(target, "remove"))
-    assert size == packed.stat().st_size
+    found = {info.st_ino: info for info in (path.lstat() for path in target.rglob("*"))}
+    assert size == sum(info.st_size for info in found.values() if not stat.S_ISDIR(info.st_mode))
     assert tree(target) == tree(expected)
 
 
@@ -399,10 +399,10 @@ def test_privileged_a_device_that_may_not_be_made_is_an_error(shared: Path) -> N
     assert Forked(as_nobody).result() == "cannot unpack 'null': operation not permitted"
 
 
-def test_the_size_is_that_of_the_archive_with_all_its_padding(tmp_path: Path) -> None:
-    data = tar_of([file("f", b"1")]) + bytes(100_000)
-    assert apply_layer(io.BytesIO(data), LayerTarget(tmp_path, "remove")) == len(data)
-    assert len(list(TarStream(io.BytesIO(data)))) == 1
+def test_the_archive_is_read_with_all_its_padding(tmp_path: Path) -> None:
+    stream = io.BytesIO(tar_of([file("f", b"1")]) + bytes(100_000))
+    assert apply_layer(stream, LayerTarget(tmp_path, "remove")) == 1
+    assert stream.read() == b""
 
 
 def test_an_error_in_a_directorys_name_is_told(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ LAYERS = frozenset(
 MANIFEST_LIMIT = 4 * 1024 * 1024
 """Bytes of the largest manifest, index or config that is read (the distribution-spec's limit)."""
 
+_SIZE_LIMIT = 2**63  # an int64 in the specification
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 
@@ -80,7 +81,7 @@ class Descriptor(NamedTuple):
         media_type, size = value.get("mediaType"), value.get("size")
         if not isinstance(media_type, str) or not media_type:
             raise DataError(f"invalid media type {media_type!r:.100} in descriptor")
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < _SIZE_LIMIT:
             raise DataError(f"invalid size {size!r:.40} in descriptor")
         return cls(
             media_type=media_type,

@@ -16,6 +16,8 @@ from swapbox.errors import InvalidInput, PermissionDenied, Unavailable
 
 ROOT_VARIABLE = "SWAPBOX_ROOT"
 RUN_ROOT_VARIABLE = "SWAPBOX_RUN_ROOT"
+USER_VARIABLE = "_SWAPBOX_UID"
+"""The user whose processes these are: set by :mod:`swapbox.rootless`, since in its namespace everybody is root."""
 
 
 class Paths(NamedTuple):
@@ -121,7 +123,7 @@ def cache_dir(environment: Mapping[str, str]) -> Path | None:
     """Return where to keep what can be made again: an XDG directory, or for root ``/var/cache/swapbox``."""
     if cache := _base_directory(environment, "XDG_CACHE_HOME"):
         return cache / "swapbox"
-    if os.geteuid() == 0:
+    if _user(environment) == 0:
         return Path("/var/cache/swapbox")
     home = _path(environment, "HOME")
     return home / ".cache/swapbox" if home else None
@@ -176,13 +178,22 @@ def _make_private(directory: Path) -> None:
 
 def _defaults(environment: Mapping[str, str]) -> tuple[Path | None, Path]:
     """Return the default root, if this user has one, and run root."""
-    if (uid := os.geteuid()) == 0:
+    if (uid := _user(environment)) == 0:
         return Path("/var/lib/swapbox"), Path("/run/swapbox")
     home = _path(environment, "HOME")
     data = _base_directory(environment, "XDG_DATA_HOME") or (home / ".local/share" if home else None)
+    return data / "swapbox" if data else None, user_run_root(environment, uid)
+
+
+def user_run_root(environment: Mapping[str, str], uid: int) -> Path:
+    """Return the default run root of an ordinary user."""
     runtime = _base_directory(environment, "XDG_RUNTIME_DIR") or Path(f"/run/user/{uid}")
-    run_root = runtime / "swapbox" if runtime.is_dir() else Path(f"/tmp/swapbox-{uid}")
-    return data / "swapbox" if data else None, run_root
+    return runtime / "swapbox" if runtime.is_dir() else Path(f"/tmp/swapbox-{uid}")
+
+
+def _user(environment: Mapping[str, str]) -> int:
+    uid = environment.get(USER_VARIABLE, "")
+    return int(uid) if uid.isdecimal() else os.geteuid()
 
 
 def _path(environment: Mapping[str, str], variable: str) -> Path | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from swapbox.drivers.isolation import Stdio
+from swapbox.drivers.cgroup import CgroupHandle
+from swapbox.drivers.isolation import ExecRequest, Stdio
 from swapbox.errors import CommandNotExecutable, InvalidInput, PermissionDenied, SwapboxError
-from swapbox.testing.box import Box
+from swapbox.testing.box import Box, Pipes
 
 pytestmark = pytest.mark.root
 
@@ -82,6 +83,17 @@ class TestMountTargets:
         (canary / "file").write_text("still writable")
         assert Path("/proc/self/mountinfo").read_text() == before
 
+    def test_a_masked_file_does_not_lend_the_hosts_device(self, box: Box) -> None:
+        before = os.stat("/dev/null").st_mode
+        try:
+            script = "chmod 600 /proc/keys; chown 1:1 /proc/keys; echo taken > /proc/keys && echo taken"
+            output = box.run("/bin/sh", "-c", script)
+            assert os.stat("/dev/null").st_mode == before
+        finally:
+            os.chmod("/dev/null", 0o666)
+            os.chown("/dev/null", 0, 0)
+        assert (output.out, output.err.count("Read-only file system")) == ("taken\n", 2)
+
     def test_a_fake_proc_in_the_image_gets_no_sysctl(self, box: Box) -> None:
         box.spec["mounts"] = [item for item in box.spec["mounts"] if item["type"] != "proc"]
         fake = box.rootfs / "proc/sys/net/ipv4/ip_forward"
@@ -146,6 +158,29 @@ class TestRuntime:
         assert name.startswith("/memfd:swapbox-init")
         assert set(errors) <= {"EPERM", "ETXTBSY"}
 
+    def test_an_exec_is_not_among_the_containers_processes_before_it_has_left_the_host(self, box: Box) -> None:
+        told, tell = os.pipe()
+
+        class Group:
+            """Tells where the child is while it still has the host's root."""
+
+            path, clone_into = "", None
+
+            def join(self) -> None:
+                os.write(tell, os.readlink("/proc/self/ns/pid").encode())
+
+        def act(pid: int) -> tuple[str, str]:
+            with Pipes() as pipes:
+                process = {**box.spec["process"], "args": ["/bin/readlink", "/proc/self/ns/pid"]}
+                request = ExecRequest(box.id, process, pipes.stdio, cgroup=cast(CgroupHandle, Group()))
+                os.waitpid(box.driver.exec(request), 0)
+                return os.read(told, 100).decode(), pipes.read()[0].strip()
+
+        before, after = box.while_running(act)
+        assert (before, after != before) == (os.readlink("/proc/self/ns/pid"), True)
+        os.close(told)
+        os.close(tell)
+
     def test_init_holds_nothing_of_the_host_at_the_gate(self, box: Box) -> None:
         def act() -> tuple[list[str], list[str], str]:
             null = os.open("/dev/null", os.O_RDWR)
@@ -198,10 +233,12 @@ class TestCommands:
             ("/etc", 126, 'exec: "/etc": is a directory'),
             ("/etc/passwd", 126, 'exec: "/etc/passwd": permission denied'),
             ("passwd", 127, 'exec: "passwd": executable file not found in $PATH'),
+            ("/loop", 126, 'exec: "/loop": stat /loop: too many levels of symbolic links'),
             ("/etc/passwd/x", 127, 'exec: "/etc/passwd/x": stat /etc/passwd/x: not a directory'),
         ],
     )
     def test_a_command_that_cannot_be_executed(self, box: Box, command: str, code: int, message: str) -> None:
+        (box.rootfs / "loop").symlink_to("loop")
         box.spec["process"]["env"] = ["PATH=/bin:/etc"]
         box.spec["process"]["args"] = [command]
         error = box.fails(CommandNotExecutable)

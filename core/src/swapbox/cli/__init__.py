@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from swapbox.errors import SwapboxError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -14,8 +18,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     # A command lives for a tenth of a second; collecting its imports' cycles costs a tenth of that.
     gc.disable()
+    refused = _enter_namespace() if os.geteuid() != 0 else None
     monitor = None
-    if "run" in argv:
+    if "run" in argv and refused is None:
         # Perhaps it is not the verb; a monitor that gets no order goes away by itself.
         # What both processes need is imported before the fork, and nothing else.
         import swapbox.engine  # noqa: F401
@@ -24,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         monitor = spawn()
     from swapbox.cli.app import run
 
-    code = run(argv, monitor=monitor)
+    code = run(argv, monitor=monitor, refused=refused)
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -32,3 +37,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = code or 141
     # Leaving without the interpreter's own clean-up saves 5 ms; nothing of ours waits for it.
     os._exit(code)
+
+
+def _enter_namespace() -> SwapboxError | None:
+    """Give an ordinary user the powers of root over what is theirs; return why not, for who needs them."""
+    import os
+
+    from swapbox import rootless
+    from swapbox.errors import SwapboxError
+
+    try:
+        rootless.enter(os.environ)
+    except SwapboxError as error:
+        return error
+    return None

@@ -142,14 +142,21 @@ def monitor_of(ctx: click.Context) -> Monitor:
 
     monitor: Monitor | None = ctx.ensure_object(dict).get("monitor")
     if monitor is None:
+        engine = engine_of(ctx)
         monitor = spawn()
-        monitor.prepare(engine_of(ctx))
+        monitor.prepare(engine)
     return monitor
 
 
 def engine_of(ctx: click.Context) -> Engine:
-    """Return the engine that the global options describe."""
-    engine: Engine = ctx.ensure_object(dict)["engine"]
+    """Return the engine that the global options describe.
+
+    :raises SwapboxError: this user can have none.
+    """
+    state = ctx.ensure_object(dict)
+    if (refused := state.get("refused")) is not None:
+        raise refused
+    engine: Engine = state["engine"]
     return engine
 
 
@@ -180,13 +187,15 @@ def for_each(names: Sequence[str], action: Callable[[str], object], *, echo: boo
     return code
 
 
-def run(argv: Sequence[str], *, monitor: Monitor | None = None) -> int:
+def run(argv: Sequence[str], *, monitor: Monitor | None = None, refused: SwapboxError | None = None) -> int:
     """Run one command; return its exit code. Never raises for a user's mistake.
 
     :param monitor: one for the container that the command will start, forked before all imports.
+    :param refused: why this user can have no engine; raised by the verbs that need one.
     """
+    state = {"monitor": monitor, "refused": refused}
     try:
-        result = swapbox.main(list(argv), prog_name="swapbox", standalone_mode=False, obj={"monitor": monitor})
+        result = swapbox.main(list(argv), prog_name="swapbox", standalone_mode=False, obj=state)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:

@@ -97,9 +97,9 @@ def _rows(image: Image, repository: str | None, *, digests: bool) -> list[ImageR
     created = parse_time(image.config["created"]) if image.config.get("created") else 0
     references = image.references
     by_name = {reference.name: reference.digest for reference in references if reference.digest}
-    shown = [reference for reference in references if reference.tag] or [
-        reference for reference in references if reference.digest
-    ]
+    shown = [reference for reference in references if reference.tag]
+    tagged = {reference.name for reference in shown}
+    shown += [reference for reference in references if reference.name not in tagged]
     if wanted:
         shown = [one for one in shown if one.name == wanted.name and wanted.tag in (None, one.tag)]
     rows = [

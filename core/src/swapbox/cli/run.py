@@ -80,8 +80,9 @@ def _many(*names: str, **settings: Any) -> Callable[[Callable[..., Any]], Callab
 @click.pass_context
 def run(ctx: click.Context, /, **given: Any) -> int:
     """Create and start a container from an image."""
-    monitor = monitor_of(ctx)
+    monitor: Monitor | None = None
     try:
+        monitor = monitor_of(ctx)
         return _run(engine_of(ctx), monitor, given)
     except CommandNotExecutable as error:
         _print_run_error(error)
@@ -93,7 +94,8 @@ def run(ctx: click.Context, /, **given: Any) -> int:
         _print_run_error(error)
         return FLAG_ERROR
     finally:
-        monitor.cancel()
+        if monitor is not None:
+            monitor.cancel()
 
 
 def _print_run_error(error: SwapboxError) -> None:

@@ -17,6 +17,7 @@ from swapbox.containers.records import Container, RunState
 from swapbox.containers.spawn import plain_error, remade_error
 from swapbox.errors import SwapboxError, Unavailable
 from swapbox.linux import mounts, syscalls
+from swapbox.store.owners import OWNER_LABEL, owner
 
 if TYPE_CHECKING:
     from swapbox.containers.options import RunOptions

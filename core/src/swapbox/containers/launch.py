@@ -1,14 +1,15 @@
-"""From a container's record to a running command: the steps of a start, in their order, each with its undo."""
+"""From a container's record to a running command: the steps of a start, in their order.
+
+What a step has made when a later one fails, ``teardown`` frees.
+"""
 
 from __future__ import annotations
 
 import _socket
-import contextlib
 import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,8 +22,9 @@ from swapbox.drivers.logging import LogInfo, LogWriter, Stream
 from swapbox.drivers.network import Endpoint, Network
 from swapbox.drivers.storage import Mount
 from swapbox.errors import Conflict, Unavailable, Unsupported
-from swapbox.linux import mounts, syscalls
-from swapbox.linux.process import Process, boot_id
+from swapbox.linux import mounts
+from swapbox.linux.process import Process
+from swapbox.paths import USER_VARIABLE
 
 if TYPE_CHECKING:
     from swapbox.drivers.cgroup import CgroupHandle
@@ -49,34 +51,34 @@ class _Pipes(NamedTuple):
     console: tuple[_socket.socket, _socket.socket] | None
 
 
-def launch(
-    engine: Engine, container: Container, *, console_size: tuple[int, int] | None, undo: ExitStack
-) -> Launch:
+def launch(engine: Engine, container: Container, *, console_size: tuple[int, int] | None) -> Launch:
     """Start a container's command in the calling process, its monitor.
 
-    :param undo: gets what takes each step back; the caller runs it on error and forgets it on success.
     :raises SwapboxError: what failed; :class:`~swapbox.errors.CommandNotExecutable` for the command itself.
     """
     try:
         storage = engine.selector.open("storage", made_with=container.config.storage)
         run = engine.paths.make(engine.paths.container_run(container.id))
-        bundle = _mount(storage.mounts(container.id), run=run, undo=undo)
+        bundle = _mount(storage.mounts(container.id), run)
         spec = container_spec(engine, container, bundle=bundle, console_size=console_size)
         (bundle / "config.json").write_text(json.dumps(spec))
-        return _run(engine, container, spec, bundle=bundle, run=run, undo=undo)
+        return _run(engine, container, spec, bundle=bundle, run=run)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         raise Unavailable(f"cannot start container {container.name}:{where} {error.strerror}") from error
 
 
-def _mount(rootfs_mounts: Sequence[Mount], *, run: Path, undo: ExitStack) -> Path:
-    """Mount the container's root file system at ``<bundle>/rootfs`` in this process' mount namespace."""
-    bundle = run / "bundle"
-    rootfs = bundle / "rootfs"
+def rootfs_path(run: Path) -> Path:
+    """Return where a container's root file system is mounted, in its monitor's mount namespace."""
+    return run / "bundle" / "rootfs"
+
+
+def _mount(rootfs_mounts: Sequence[Mount], run: Path) -> Path:
+    rootfs = rootfs_path(run)
+    bundle = rootfs.parent
     for directory in (bundle, rootfs):
         directory.mkdir(mode=0o700, exist_ok=True)
     mounts.apply(rootfs_mounts, rootfs)
-    undo.callback(syscalls.umount, rootfs, syscalls.MNT_DETACH)
     return bundle
 
 
@@ -129,15 +131,14 @@ def _view(container: Container) -> Mapping[str, Any]:
     return {"id": container.id, "name": container.name, "config": container.config.to_json()}
 
 
-def _run(engine: Engine, container: Container, spec: Spec, *, bundle: Path, run: Path, undo: ExitStack) -> Launch:
+def _run(engine: Engine, container: Container, spec: Spec, *, bundle: Path, run: Path) -> Launch:
     config = container.config
     isolation = engine.selector.open("isolation", made_with=config.isolation)
     writer = engine.selector.open("logging", made_with=config.logging).open(
         log_info(engine, container), config.log_opts
     )
-    undo.callback(writer.close)
-    pipes = _open_pipes(terminal=config.tty, stdin=config.stdin_open, undo=undo)
-    cgroup = _make_cgroup(engine, container, spec, undo=undo)
+    pipes = _open_pipes(terminal=config.tty, stdin=config.stdin_open)
+    cgroup = _make_cgroup(engine, container, spec)
     request = CreateRequest(
         id=container.id,
         bundle=bundle,
@@ -146,17 +147,15 @@ def _run(engine: Engine, container: Container, spec: Spec, *, bundle: Path, run:
         console=pipes.console[1].fileno() if pipes.console else None,
         cgroup=cgroup,
     )
-    with engine.timings("namespaces"):
-        init = isolation.create(request)
-    undo.callback(isolation.delete, container.id, force=True)
+    init = isolation.create(request)
     cgroup.close()
     terminal = _receive_terminal(pipes.console[0]) if pipes.console else -1
-    _close_stdio(pipes.stdio)
-    _connect(engine, container, init, undo=undo)
-    listener = _listen(run, undo=undo)
+    for fd in pipes.stdio or ():
+        os.close(fd)
+    _connect(engine, container, init)
+    listener = _listen(run)
     _set_running(engine, container, init)
-    with engine.timings("exec"):
-        isolation.start(container.id)
+    isolation.start(container.id)
     engine.emit("container", "start", container.id, {"name": container.name, "image": config.image})
     outputs = {**pipes.outputs, "stdout": terminal} if pipes.console else pipes.outputs
     return Launch(init, outputs, pipes.stdin, terminal, listener, writer)
@@ -165,36 +164,16 @@ def _run(engine: Engine, container: Container, spec: Spec, *, bundle: Path, run:
 # -- stdio --------------------------------------------------------------------------------------------------------
 
 
-def _open_pipes(*, terminal: bool, stdin: bool, undo: ExitStack) -> _Pipes:
+def _open_pipes(*, terminal: bool, stdin: bool) -> _Pipes:
     if terminal:
-        ours, theirs = _socket.socketpair()
-        undo.callback(ours.close)
-        undo.callback(theirs.close)
-        return _Pipes({}, -1, None, (ours, theirs))
-    out_read, out_write = _pipe(undo)
-    err_read, err_write = _pipe(undo)
+        return _Pipes({}, -1, None, _socket.socketpair())
+    out_read, out_write = os.pipe()
+    err_read, err_write = os.pipe()
     if stdin:
-        in_read, in_write = _pipe(undo)
+        in_read, in_write = os.pipe()
     else:
         in_read, in_write = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
     return _Pipes({"stdout": out_read, "stderr": err_read}, in_write, Stdio(in_read, out_write, err_write), None)
-
-
-def _pipe(undo: ExitStack) -> tuple[int, int]:
-    pipe = os.pipe()
-    for fd in pipe:
-        undo.callback(_close, fd)
-    return pipe
-
-
-def _close(fd: int) -> None:
-    with contextlib.suppress(OSError):
-        os.close(fd)
-
-
-def _close_stdio(stdio: Stdio | None) -> None:
-    for fd in stdio or ():
-        os.close(fd)
 
 
 def _receive_terminal(console: _socket.socket) -> int:
@@ -212,7 +191,7 @@ def _receive_terminal(console: _socket.socket) -> int:
 # -- cgroup, network, socket, record ------------------------------------------------------------------------------
 
 
-def _make_cgroup(engine: Engine, container: Container, spec: Spec, *, undo: ExitStack) -> CgroupHandle:
+def _make_cgroup(engine: Engine, container: Container, spec: Spec) -> CgroupHandle:
     """Make the cgroup; a limit the host cannot set is an error when the user asked for it."""
     controller = engine.selector.open("cgroup", made_with=container.config.cgroup)
     resources = {name: dict(part) if isinstance(part, dict) else part for name, part in _resources(spec)}
@@ -226,11 +205,7 @@ def _make_cgroup(engine: Engine, container: Container, spec: Spec, *, undo: Exit
             resources[section].pop(item, None)
         else:
             resources.pop(section, None)
-    with engine.timings("cgroup"):
-        cgroup = controller.create(cgroup_path(container.id), resources)
-    undo.callback(cgroup.delete)
-    undo.callback(cgroup.close)
-    return cgroup
+    return controller.create(cgroup_path(container.id), resources)
 
 
 def _resources(spec: Spec) -> Iterable[tuple[str, Any]]:
@@ -243,13 +218,10 @@ def _is_default(container: Container, key: str) -> bool:
     return key.partition(".")[0] == "devices" or (key == "memory.swap" and not container.config.memory_swap)
 
 
-def _connect(engine: Engine, container: Container, init: int, *, undo: ExitStack) -> None:
+def _connect(engine: Engine, container: Container, init: int) -> None:
     config = container.config
     driver = engine.selector.open("network", made_with=config.network_driver)
-    endpoint = container_endpoint(container)
-    with engine.timings("network"):
-        driver.connect(Path(f"/proc/{init}/ns/net"), endpoint)
-    undo.callback(driver.disconnect, None, endpoint)
+    driver.connect(Path(f"/proc/{init}/ns/net"), container_endpoint(container))
 
 
 def container_endpoint(container: Container) -> Endpoint:
@@ -263,10 +235,9 @@ def container_endpoint(container: Container) -> Endpoint:
     )
 
 
-def _listen(run: Path, *, undo: ExitStack) -> _socket.socket:
+def _listen(run: Path) -> _socket.socket:
     """Listen for clients; through a directory descriptor, since a socket's path may have 107 bytes only."""
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK)
-    undo.callback(listener.close)
     (run / ATTACH_SOCKET).unlink(missing_ok=True)
     directory = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -279,6 +250,10 @@ def _listen(run: Path, *, undo: ExitStack) -> _socket.socket:
 
 def _set_running(engine: Engine, container: Container, init: int) -> None:
     """Record the processes before the command runs, so that no crash can leave an unknown one behind."""
+    if USER_VARIABLE in engine.environment:
+        from swapbox import rootless
+
+        rootless.register(engine.environment, os.getpid(), init)
     try:
         process = Process.of(init)
     except ProcessLookupError:
@@ -286,8 +261,8 @@ def _set_running(engine: Engine, container: Container, init: int) -> None:
     state = RunState(
         status="running",
         init=process,
-        monitor=Process.of(os.getpid()),
-        boot=boot_id(),
+        monitor=container.state.monitor,
+        boot=container.state.boot,
         started=time.time_ns(),
     )
     if not engine.records.set_state(container.id, state, unless=("removing",)):

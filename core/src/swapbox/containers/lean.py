@@ -52,6 +52,7 @@ def _writer(recipe: tuple[str, str, tuple[Any, ...]] | None) -> LogWriter | None
     from importlib.machinery import SourceFileLoader
 
     module = type(sys)("log_writer")
+    module.__file__ = source
     code = SourceFileLoader("log_writer", source).get_code("log_writer")
     assert code is not None
     exec(code, module.__dict__)

@@ -21,12 +21,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from swapbox.containers.launch import Launch, launch
+from swapbox.containers.launch import Launch, launch, rootfs_path
 from swapbox.containers.lines import LineSplitter
 from swapbox.containers.records import Container, RunState
 from swapbox.containers.session import Client, Session, restore
@@ -45,7 +44,15 @@ _USED: tuple[Literal["isolation", "cgroup", "logging", "network"], ...]
 _USED = ("isolation", "cgroup", "logging", "network")
 _DRIVER_FLAGS = ("isolation", "cgroup", "logging", "network_driver", "network")
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE)
-_RESET = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGCONT, signal.SIGTSTP, signal.SIGWINCH)
+_RESET = (
+    signal.SIGCHLD,  # ignored, it would take the exit status away
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGCONT,
+    signal.SIGTSTP,
+    signal.SIGWINCH,
+)
 
 
 def serve(sock: _socket.socket, orders: int) -> None:
@@ -72,7 +79,7 @@ def _obey(sock: _socket.socket, orders: BinaryIO) -> tuple[Engine, Container, Se
     """Follow orders until a container runs; None when there are no more, or one has failed."""
     engine: Engine | None = None
     warnings = _Warnings(sock)
-    client = Client(sock, output=False)
+    client = Client(sock)
     try:
         while True:
             kind, details = marshal.load(orders)
@@ -85,7 +92,7 @@ def _obey(sock: _socket.socket, orders: BinaryIO) -> tuple[Engine, Container, Se
             warnings.release(keep=not any(flags.get(name) for name in _DRIVER_FLAGS))
             container = _container(engine, kind, details, sock)
             if container is not None:
-                client.output = details["attach"]
+                client.output = client.ends_input = details["attach"]
                 session = _start(engine, container, details["console_size"], client)
                 return engine, container, session
             _tell(sock, b"P", b"")
@@ -103,7 +110,7 @@ def _obey(sock: _socket.socket, orders: BinaryIO) -> tuple[Engine, Container, Se
 def _container(engine: Engine, kind: str, details: Mapping[str, Any], sock: _socket.socket) -> Container | None:
     """Find or make the container that an order is about; None when its image is not here."""
     if kind == "start":
-        return engine.records.find(details["container"])
+        return engine.containers.claim(details["container"])
     from swapbox.containers.flags import run_options
 
     options = run_options(details["flags"], engine.environment, Path.cwd())
@@ -112,7 +119,7 @@ def _container(engine: Engine, kind: str, details: Mapping[str, Any], sock: _soc
     except NotFound:
         Reference.parse(options.image)  # a malformed one is not looked for anywhere
         return None
-    container = engine.containers.create(options, image=image)
+    container = engine.containers.create(options, image=image, claimed=True)
     _tell(sock, b"C", container.id.encode())
     return container
 
@@ -194,22 +201,14 @@ def _start(engine: Engine, container: Container, console_size: tuple[int, int] |
     """Start the container; on error leave nothing but the record of the error."""
     os.chdir("/")
     try:
-        with _undo_on_error() as undo:
-            started = launch(engine, container, console_size=console_size, undo=undo)
-            _tell(client.sock, b"S", str(started.init).encode())
-            return _session(started, client)
+        started = launch(engine, container, console_size=console_size)
+        _tell(client.sock, b"S", str(started.init).encode())
+        return _session(started, client)
     except BaseException as error:
         code = error.exit_code if isinstance(error, CommandNotExecutable) else 128
         failed = RunState(status="created", exit_code=code, error=describe(error))
-        tear_down(engine, container.id, failed)
+        _tear_down(engine, container.id, failed)
         raise
-
-
-@contextlib.contextmanager
-def _undo_on_error() -> Iterator[ExitStack]:
-    with ExitStack() as undo:
-        yield undo
-        undo.pop_all()
 
 
 def _session(started: Launch, client: Client) -> Session:
@@ -231,10 +230,14 @@ def _session(started: Launch, client: Client) -> Session:
 def _finish(engine: Engine, session: Session, status: int, container_id: str) -> None:
     code = os.waitstatus_to_exitcode(status)
     exit_code = 128 - code if code < 0 else code
-    with contextlib.suppress(OSError):
-        syscalls.umount(engine.paths.container_run(container_id) / "bundle/rootfs", syscalls.MNT_DETACH)
-    tear_down(engine, container_id, RunState(status="exited", exit_code=exit_code, finished=time.time_ns()))
+    _tear_down(engine, container_id, RunState(status="exited", exit_code=exit_code, finished=time.time_ns()))
     session.notify(b"X" + str(exit_code).encode())
+
+
+def _tear_down(engine: Engine, container_id: str, state: RunState) -> None:
+    with contextlib.suppress(OSError):  # not mounted
+        syscalls.umount(rootfs_path(engine.paths.container_run(container_id)), syscalls.MNT_DETACH)
+    tear_down(engine, container_id, state)
 
 
 def finish_handed_over(settings: dict[str, Any], session: Session, status: int, *, container_id: str) -> None:

@@ -134,5 +134,9 @@ def _adapted(config: ContainerConfig, *, user_namespace: bool, private_network: 
 
 
 def _is_mapped(config: ContainerConfig, gid: int) -> bool:
-    ranges = config.gid_mappings
-    return not ranges or any(item.container_id <= gid < item.container_id + item.size for item in ranges)
+    """Say whether a group means something in the container's user namespace, its own or the engine's."""
+    if not config.gid_mappings:
+        from swapbox.linux.idmaps import maps_gid
+
+        return maps_gid(gid)
+    return any(item.container_id <= gid < item.container_id + item.size for item in config.gid_mappings)

@@ -18,6 +18,8 @@ Status = Literal["created", "running", "exited", "removing", "dead"]
 class RunState(NamedTuple):
     """How a container fares; times in nanoseconds since the epoch, 0 for never.
 
+    :param monitor: the process that starts the container, stays with it and tears it down; None when there is
+        nothing to tear down. Once that process is gone, whoever looks at the container does it.
     :param boot: the boot its processes belong to; after a reboot a pid means nothing.
     :param error: why it could not be started.
     """
@@ -99,7 +101,9 @@ class Records:
         :raises InvalidInput: the beginning fits several.
         """
         name = text.removeprefix("/")
-        row = self._database.row("SELECT * FROM containers WHERE id = ? OR name = ?", (name, name))
+        row = self._database.row(
+            "SELECT * FROM containers WHERE id = ?1 OR name = ?1 ORDER BY id = ?1 DESC", (name,)
+        )
         if row is None:
             rows = self._by_prefix(name)
             if len(rows) > 1:
@@ -141,9 +145,9 @@ class Records:
             )
         )
 
-    def remove(self, container_id: str) -> None:
-        """Forget a container; one that is gone already is fine."""
-        self._database.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+    def remove(self, container_id: str) -> bool:
+        """Forget a container; False when it is gone already."""
+        return bool(self._database.execute("DELETE FROM containers WHERE id = ?", (container_id,)))
 
 
 def _container(row: sqlite3.Row) -> Container:

@@ -16,7 +16,7 @@ from swapbox.containers import names
 from swapbox.containers.config import ContainerConfig, merge
 from swapbox.containers.records import Container, RunState
 from swapbox.errors import Conflict, NotFound, Unavailable, Unsupported
-from swapbox.linux.process import boot_id
+from swapbox.linux.process import Process, boot_id
 from swapbox.store.owners import OWNER_LABEL, owner
 
 if TYPE_CHECKING:
@@ -37,12 +37,13 @@ class Containers:
 
     # -- making -----------------------------------------------------------------------------------------------
 
-    def create(self, options: RunOptions, *, image: Image) -> Container:
+    def create(self, options: RunOptions, *, image: Image, claimed: bool = False) -> Container:
         """Make a container that can be started.
 
         The order is snapshot, directory, row: what a crash leaves is a snapshot without a row, which the next
         clean-up finds.
 
+        :param claimed: the calling process is its monitor, and starts it at once.
         :raises InvalidInput: an option is wrong.
         :raises Conflict: the name is taken.
         """
@@ -55,12 +56,12 @@ class Containers:
         _make_sources(config)
         storage = engine.selector.open("storage", made_with=config.storage)
         with ExitStack() as undo:
-            with engine.timings("prepare"):
-                storage.prepare(container_id, config.top_chain, labels={OWNER_LABEL: owner()})
+            storage.prepare(container_id, config.top_chain, labels={OWNER_LABEL: owner()})
             undo.callback(storage.remove, container_id)
             directory = engine.paths.make(engine.paths.container(container_id))
             undo.callback(_remove_directory, directory)
-            container = Container(container_id, name, time.time_ns(), config, RunState())
+            state = _claim(RunState()) if claimed else RunState()
+            container = Container(container_id, name, time.time_ns(), config, state)
             engine.records.add(container)
             undo.pop_all()
         engine.emit("container", "create", container_id, {"name": name, "image": config.image})
@@ -70,7 +71,6 @@ class Containers:
         """Return the configuration of a container-to-be: options, image and chosen drivers, all checked."""
         config = merge(options, image.config, image_id=image.id, top_chain=image.top_chain)
         config = self._with_drivers(config, options)
-        self._check_network(config)
         driver = self._engine.selector.open("logging", made_with=config.logging)
         driver.validate(config.log_opts)
         self._engine.images.ensure_unpacked(image, storage=config.storage)
@@ -87,9 +87,6 @@ class Containers:
             log_opts={**self._engine.config.options.get(("logging", logging), {}), **config.log_opts},
             network_driver=selector.choose("network", name=options.network_driver or options.network or None).name,
         )
-
-    def _check_network(self, config: ContainerConfig) -> None:
-        """Refuse a network that is not there: today each driver has the one network that bears its name."""
 
     def _refuse_name(self, name: str) -> None:
         taken = self._engine.records.find(name)
@@ -124,9 +121,6 @@ class Containers:
         """
         from swapbox.containers.spawn import spawn
 
-        container = self.refresh(container)
-        if container.state.status == "running":
-            raise Conflict(f"container {container.name} is already running")
         monitor = spawn()
         try:
             monitor.prepare(self._engine)
@@ -134,17 +128,34 @@ class Containers:
         finally:
             monitor.cancel()
 
+    def claim(self, container_id: str) -> Container:
+        """Make the calling process a container's monitor, and return the container.
+
+        :raises Conflict: it has one, or is being removed.
+        """
+        container = self.find(container_id)
+        with self._engine.database.transaction():
+            container = self._engine.records.find(container.id)
+            if container.state.monitor is not None:
+                raise Conflict(f"container {container.name} is already running")
+            state = _claim(container.state)
+            if not self._engine.records.set_state(container.id, state, unless=("removing",)):
+                raise Conflict(f"container {container.name} is being removed")
+        return container._replace(state=state)
+
     def stop(self, container: Container, *, timeout: float | None = None, signal_name: str = "") -> None:
         """Send the stop signal, then SIGKILL when ``timeout`` seconds (None: its own, or 10) did not suffice.
 
         A container that does not run is fine. A negative timeout waits for ever.
         """
+        from swapbox.containers.options import parse_signal
+
         container = self.refresh(container)
         if container.state.status != "running":
             return
         seconds = timeout if timeout is not None else container.config.stop_timeout
         seconds = 10.0 if seconds is None else float(seconds)
-        self.signal(container, _signal_number(signal_name or container.config.stop_signal or "SIGTERM"))
+        self.signal(container, parse_signal(signal_name or container.config.stop_signal or "SIGTERM"))
         if not self._wait_end(container, None if seconds < 0 else seconds):
             self.signal(container, signal.SIGKILL)
             if not self._wait_end(container, _KILL_WAIT):
@@ -179,7 +190,10 @@ class Containers:
         return True
 
     def wait(self, container: Container) -> int:
-        """Wait until a container has ended; return its exit code."""
+        """Wait until a container has ended; return its exit code.
+
+        :raises NotFound: it was removed at its end.
+        """
         container = self.refresh(container)
         if container.state.status == "running":
             self._wait_end(container, None)
@@ -189,22 +203,30 @@ class Containers:
     def remove(self, container: Container, *, force: bool = False) -> None:
         """Remove a container; ``force`` kills it first.
 
-        :raises Conflict: it runs.
+        :raises Conflict: it runs, or is about to.
         """
-        from swapbox.containers.teardown import remove
+        from swapbox.containers.teardown import free, remove
 
         container = self.refresh(container)
-        if container.state.status == "running":
+        if container.state.monitor is not None:
             if not force:
                 raise Conflict(
                     f"cannot remove container {container.name!r}: container is running",
                     hint="stop the container before removing it, or use rm -f",
                 )
-            self.signal(container, signal.SIGKILL)
-            self._wait_end(container, _KILL_WAIT)
-            with contextlib.suppress(NotFound):
-                container = self.refresh(self._engine.records.find(container.id))
+            self._end(container)
+            free(self._engine, container)
         remove(self._engine, container)
+
+    def _end(self, container: Container) -> None:
+        """End a container and its monitor, whatever they are doing."""
+        state, monitor = container.state, container.state.monitor
+        # First of all, so that a monitor that has not started it yet never will.
+        self._engine.records.set_state(container.id, state._replace(status="removing"))
+        self.signal(container, signal.SIGKILL)
+        if monitor is not None and not monitor.wait(_KILL_WAIT):
+            monitor.send(signal.SIGKILL)
+            monitor.wait(_KILL_WAIT)
 
     # -- looking ----------------------------------------------------------------------------------------------
 
@@ -214,37 +236,22 @@ class Containers:
 
     def all(self) -> list[Container]:
         """Return every container, the newest first, each with its true state."""
-        return [self.refresh(container) for container in self._engine.records.all()]
+        containers = []
+        for container in self._engine.records.all():
+            with contextlib.suppress(NotFound):  # removed meanwhile
+                containers.append(self.refresh(container))
+        return containers
 
     def refresh(self, container: Container) -> Container:
         """Return the container with its state checked against the kernel.
 
-        A running one whose monitor and init are gone (killed, or lost in a reboot) is torn down here.
+        :raises NotFound: it was removed at its end.
         """
-        state = container.state
-        if state.status != "running":
+        if container.state.monitor is None:
             return container
-        same_boot = state.boot == boot_id()
-        if same_boot and state.init is not None and state.init.alive():
-            return container
-        if same_boot and state.monitor is not None and state.monitor.alive():
-            state.monitor.wait(_KILL_WAIT)
-        with contextlib.suppress(NotFound):
-            container = self._engine.records.find(container.id)
-        if container.state.status == "running":
-            return self._lost(container)
-        return container
+        from swapbox.containers.recovery import recover
 
-    def _lost(self, container: Container) -> Container:
-        # 255 is what Docker records for an exit it did not see.
-        ended = container.state._replace(status="exited", exit_code=255, finished=time.time_ns())
-        self._tear_down(container, ended)
-        return container._replace(state=ended)
-
-    def _tear_down(self, container: Container, state: RunState) -> None:
-        from swapbox.containers.teardown import tear_down
-
-        tear_down(self._engine, container.id, state)
+        return recover(self._engine, container)
 
     def logs(self, container: Container, query: LogQuery) -> Iterator[LogRecord]:
         """Yield a container's log.
@@ -273,10 +280,8 @@ class Containers:
             return False
 
 
-def _signal_number(text: str) -> int:
-    from swapbox.containers.options import parse_signal
-
-    return parse_signal(text)
+def _claim(state: RunState) -> RunState:
+    return state._replace(monitor=Process.of(os.getpid()), boot=boot_id())
 
 
 def _make_sources(config: ContainerConfig) -> None:

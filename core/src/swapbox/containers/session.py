@@ -46,12 +46,25 @@ _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
 class Client:
-    """One attached client: its socket, packets it has not taken yet, and whether it gets output."""
+    """One attached client.
 
-    def __init__(self, sock: _socket.socket, queue: list[bytes] | None = None, *, output: bool = True) -> None:
+    :param queue: packets it has not taken yet.
+    :param output: it gets output.
+    :param ends_input: stdin ends when it goes, as with Docker's ``run -i``.
+    """
+
+    def __init__(
+        self,
+        sock: _socket.socket,
+        queue: list[bytes] | None = None,
+        *,
+        output: bool = True,
+        ends_input: bool = False,
+    ) -> None:
         self.sock = sock
         self.queue = queue or []
         self.output = output
+        self.ends_input = ends_input
 
     def send(self, packet: bytes) -> bool:
         """Send or queue a packet; False when the client is gone."""
@@ -105,7 +118,6 @@ class Session:
         self.splitters = splitters
         self.input: list[bytes] = []
         self.input_ends = False
-        self.log_errors = 0
         self.pidfd = os.pidfd_open(init)
         for fd in (*outputs.values(), stdin):
             if fd >= 0:
@@ -146,7 +158,8 @@ class Session:
                 poll.register(fd, select.POLLIN)
         if self.input:
             fd = self._input_fd()
-            poll.register(fd, select.POLLOUT | (select.POLLIN if fd in self.outputs.values() else 0))
+            both = fd in self.outputs.values() and not held_back
+            poll.register(fd, select.POLLOUT | (select.POLLIN if both else 0))
         return poll.poll(milliseconds)
 
     def _serve(self, ready: dict[int, int]) -> None:
@@ -175,6 +188,9 @@ class Session:
     def _drop(self, client: Client) -> None:
         self.clients.remove(client)
         client.sock.close()
+        if client.ends_input:
+            self.input_ends = True
+            self._write_input()
 
     # -- output -----------------------------------------------------------------------------------------------
 
@@ -204,8 +220,8 @@ class Session:
         for chunk in chunks:
             try:
                 self.writer.write(stream, chunk, time.time_ns())
-            except OSError:  # a full disk must not stop the container
-                self.log_errors += 1
+            except Exception:  # neither a full disk nor a faulty driver may stop the container
+                continue
 
     def _drain(self) -> None:
         """Read what the ended container left in its pipes, and close its log."""
@@ -214,8 +230,16 @@ class Session:
                 pass
         for stream, splitter in self.splitters.items():
             self._log(stream, splitter.flush())
-        if self.writer is not None:
-            self.writer.close()
+        self.close_log()
+
+    def close_log(self) -> None:
+        """Close the log; what goes wrong there is not the container's business."""
+        writer, self.writer = self.writer, None
+        if writer is not None:
+            try:
+                writer.close()
+            except Exception:
+                return
 
     # -- input ------------------------------------------------------------------------------------------------
 
@@ -283,36 +307,47 @@ class Session:
         self.clients.clear()
 
     def export(self) -> dict[str, Any]:
-        """Return all of it as plain values; every descriptor named becomes inheritable."""
-        clients = [(client.sock.detach(), client.queue, client.output) for client in self.clients]
-        listener = -1 if self.listener is None else self.listener.detach()
-        for fd in (*self.outputs.values(), self.stdin, self.terminal, listener, *(fd for fd, *_ in clients)):
-            if fd >= 0:
-                os.set_inheritable(fd, True)  # noqa: FBT003
-        return {
+        """Close the log, and return the rest as plain values; every descriptor named becomes inheritable."""
+        self.close_log()
+        state = {
             "init": self.init,
             "outputs": self.outputs,
             "stdin": self.stdin,
             "terminal": self.terminal,
-            "listener": listener,
-            "clients": clients,
+            "listener": -1 if self.listener is None else self.listener.detach(),
+            "clients": [
+                (client.sock.detach(), client.queue, client.output, client.ends_input) for client in self.clients
+            ],
             "pending": {stream: splitter.pending for stream, splitter in self.splitters.items()},
             "input": self.input,
             "input_ends": self.input_ends,
         }
+        _set_inheritable(state, inheritable=True)
+        return state
+
+
+def _set_inheritable(state: dict[str, Any], *, inheritable: bool) -> None:
+    clients = (fd for fd, *_ in state["clients"])
+    for fd in (*state["outputs"].values(), state["stdin"], state["terminal"], state["listener"], *clients):
+        if fd >= 0:
+            os.set_inheritable(fd, inheritable)
 
 
 def restore(state: dict[str, Any], *, writer: LogWriter | None) -> Session:
     """Make the session again from what :meth:`Session.export` returned."""
     from swapbox.containers.lines import LineSplitter
 
+    _set_inheritable(state, inheritable=False)  # a log driver may start programs
     session = Session(
         init=state["init"],
         outputs=state["outputs"],
         stdin=state["stdin"],
         terminal=state["terminal"],
         listener=_socket.socket(fileno=state["listener"]) if state["listener"] >= 0 else None,
-        clients=[Client(_socket.socket(fileno=fd), queue, output=out) for fd, queue, out in state["clients"]],
+        clients=[
+            Client(_socket.socket(fileno=fd), queue, output=output, ends_input=ends)
+            for fd, queue, output, ends in state["clients"]
+        ],
         writer=writer,
         splitters={stream: LineSplitter(pending) for stream, pending in state["pending"].items()},
     )

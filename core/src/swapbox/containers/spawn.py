@@ -18,6 +18,7 @@ order                        meaning
 from __future__ import annotations
 
 import _socket
+import contextlib
 import marshal
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from swapbox.errors import SwapboxError
 
 _PACKET = 65536
+_DEATH_SECONDS = 10.0
 
 
 class Started(NamedTuple):
@@ -122,14 +124,16 @@ class Monitor:
 
     def _died(self, engine: Engine) -> SwapboxError:
         """Free what the monitor had begun, and return the error to raise."""
-        from swapbox.containers.records import RunState
-        from swapbox.containers.teardown import tear_down
-        from swapbox.errors import Unavailable
+        from swapbox.containers.recovery import MONITOR_DIED
+        from swapbox.errors import NotFound, Unavailable
 
-        message = "the monitor died while starting the container"
-        if self._container_id:
-            tear_down(engine, self._container_id, RunState(exit_code=128, error=message))
-        return Unavailable(message, hint="was it killed, or is memory short? run the command again")
+        with contextlib.suppress(NotFound):
+            if self._container_id:
+                monitor = engine.records.find(self._container_id).state.monitor
+                if monitor is not None:  # its socket is closed a moment before it has ended
+                    monitor.wait(_DEATH_SECONDS)
+                engine.containers.find(self._container_id)
+        return Unavailable(MONITOR_DIED, hint="was it killed, or is memory short? run the command again")
 
     def _send(self, order: tuple[str, dict[str, Any]]) -> None:
         data = marshal.dumps(order)
@@ -153,7 +157,8 @@ class Monitor:
     def _reap(self) -> None:
         """Collect the first of the two forks, which ends at once."""
         if self._child:
-            os.waitpid(self._child, 0)
+            with contextlib.suppress(ChildProcessError):  # our caller ignores SIGCHLD, so the kernel has done it
+                os.waitpid(self._child, 0)
             self._child = 0
 
 

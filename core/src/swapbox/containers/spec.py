@@ -52,6 +52,8 @@ def build_spec(
         hint = "install tini, catatonit or docker-init"
         raise Unsupported('exec: "docker-init": executable file not found in $PATH', hint=hint)
     process = _process(config, options, rootfs=rootfs, hostname=hostname)
+    if unprivileged and not config.uid_mappings and not config.group_add:
+        _leave_groups_out(process)
     spec: Spec = {
         "ociVersion": defaults.OCI_VERSION,
         "process": process,
@@ -101,6 +103,14 @@ def _process(
     if options.apparmor not in {"", "unconfined"}:
         process["apparmorProfile"] = options.apparmor
     return process
+
+
+def _leave_groups_out(process: dict[str, Any]) -> None:
+    """Do without the groups that the image gives its user, where setgroups(2) is not allowed."""
+    from swapbox.linux.idmaps import may_set_groups
+
+    if not may_set_groups():
+        process["user"]["additionalGids"] = []
 
 
 def environment(config: ContainerConfig, *, hostname: str, home: str) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swapbox.containers.launch import cgroup_path, container_endpoint
+from swapbox.containers.launch import cgroup_path, container_endpoint, rootfs_path
 from swapbox.containers.records import Container, RunState
 from swapbox.errors import NotFound, SwapboxError
 
@@ -21,23 +21,21 @@ if TYPE_CHECKING:
 
 
 def tear_down(engine: Engine, container_id: str, state: RunState) -> None:
-    """Free what a run held and record ``state``; with ``--rm`` remove the container altogether."""
+    """Free what a run held, whatever has become of it, and record ``state``; remove a container of ``--rm``."""
     try:
         container = engine.records.find(container_id)
     except NotFound:
         return
-    oom_killed = _free(engine, container)
-    final = state._replace(
-        oom_killed=oom_killed,
-        started=state.started or container.state.started,
-    )
-    engine.records.set_state(container_id, final, unless=("removing",))
-    engine.emit("container", "die", container_id, {"exitCode": str(final.exit_code), "name": container.name})
+    oom_killed = free(engine, container)
+    engine.emit("container", "die", container_id, {"exitCode": str(state.exit_code), "name": container.name})
     if container.config.auto_remove:
         remove(engine, container)
+        return
+    final = state._replace(oom_killed=oom_killed, started=state.started or container.state.started)
+    engine.records.set_state(container_id, final, unless=("removing",))
 
 
-def _free(engine: Engine, container: Container) -> bool:
+def free(engine: Engine, container: Container) -> bool:
     """Free processes, network, cgroup and the run directory; say whether the kernel killed for want of memory."""
     config, select = container.config, engine.selector
     oom_events = 0
@@ -74,7 +72,10 @@ def _tolerant(engine: Engine, container: Container, step: Callable[[], None]) ->
 
 
 def remove(engine: Engine, container: Container) -> None:
-    """Remove a container that does not run: its snapshot, its directory, its row, in this order."""
+    """Remove a container that does not run: its snapshot, its directory, its row, in this order.
+
+    Two at once, or one after another was killed, is fine.
+    """
     state = container.state._replace(status="removing")
     engine.records.set_state(container.id, state)
     storage = engine.selector.open("storage", made_with=container.config.storage)
@@ -82,20 +83,18 @@ def remove(engine: Engine, container: Container) -> None:
         storage.remove(container.id)
     _remove_tree(engine.paths.container(container.id))
     remove_run_directory(engine.paths.container_run(container.id))
-    engine.records.remove(container.id)
-    engine.emit("container", "destroy", container.id, {"name": container.name})
+    if engine.records.remove(container.id):
+        engine.emit("container", "destroy", container.id, {"name": container.name})
 
 
 def remove_run_directory(run: Path) -> None:
     """Remove what a run left on tmpfs, never following a mount that may still be on the root file system."""
-    if not run.exists():
-        return
     for name in ("attach.sock", "bundle/config.json"):
         (run / name).unlink(missing_ok=True)
-    for name in ("bundle/rootfs", "bundle", "."):
+    for directory in (rootfs_path(run), run / "bundle", run):
         # A directory that is busy or not empty is somebody's mount point: leave it for the next clean-up.
         with contextlib.suppress(OSError):
-            os.rmdir(run / name if name != "." else run)
+            directory.rmdir()
 
 
 def _remove_tree(directory: Path) -> None:
@@ -105,5 +104,5 @@ def _remove_tree(directory: Path) -> None:
             if entry.is_dir(follow_symlinks=False):
                 _remove_tree(Path(entry.path))
             else:
-                os.unlink(entry.path)
+                Path(entry.path).unlink(missing_ok=True)
         os.rmdir(directory)

@@ -11,11 +11,14 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from swapbox.containers.config import IdMapping
-from swapbox.errors import DataError, InvalidInput, NotFound, Unsupported
+from swapbox.errors import DataError, InvalidInput, NotFound
 from swapbox.linux import syscalls
+
+if TYPE_CHECKING:
+    from swapbox.linux.idmaps import IdRange
 
 _MAXIMUM_ID = 2**31 - 1
 _MAXIMUM_SIZE = 16 * 1024 * 1024
@@ -142,36 +145,16 @@ def private_mappings(etc: Path = Path("/etc")) -> tuple[tuple[IdMapping, ...], t
     They are the ranges of the user ``swapbox`` in subuid(5) and subgid(5), or else 65536 ids from 524288 on: above
     what useradd(8) hands out first, where systemd-nspawn(1) has its containers too.
     """
-    uids, gids = (_subordinate(etc / name, ("swapbox",), start=0) for name in ("subuid", "subgid"))
+    from swapbox.linux.idmaps import subordinate
+
+    uids, gids = (_mappings(subordinate(etc / name, ("swapbox",))) for name in ("subuid", "subgid"))
     return uids or (_RESERVED_RANGE,), gids or (_RESERVED_RANGE,)
 
 
-def rootless_mappings(
-    uid: int, gid: int, name: str, etc: Path = Path("/etc")
-) -> tuple[tuple[IdMapping, ...], tuple[IdMapping, ...]]:
-    """Return the mappings for an engine that is not root: the user becomes root, its subordinate ids follow.
-
-    :param name: the user's name, under which subuid(5) may list it; its uid is tried too.
-    """
-    names = (name, str(uid))
-    return (
-        (IdMapping(0, uid, 1), *_subordinate(etc / "subuid", names, start=1)),
-        (IdMapping(0, gid, 1), *_subordinate(etc / "subgid", names, start=1)),
-    )
-
-
-def _subordinate(path: Path, names: tuple[str, ...], *, start: int) -> tuple[IdMapping, ...]:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise Unsupported(f"cannot read {path}: {os.strerror(error.errno or 0).lower()}") from None
-    mappings = []
-    for name, first, count, *_ in ((*line.split(":"), "", "", "") for line in lines):
-        size = _number(count)
-        host = _number(first)
-        if name in names and host is not None and size:
-            mappings.append(IdMapping(start, host, size))
-            start += size
+def _mappings(ranges: Iterable[IdRange]) -> tuple[IdMapping, ...]:
+    """Line ranges of the host's ids up, from the container's 0 on."""
+    mappings: list[IdMapping] = []
+    for first, size in ranges:
+        start = mappings[-1].container_id + mappings[-1].size if mappings else 0
+        mappings.append(IdMapping(start, first, size))
     return tuple(mappings)

@@ -54,6 +54,10 @@ class NeedsLower(Exception):
     """The layer refers to a directory or file of the layers below, which the target does not have."""
 
 
+def _ignore(_message: str) -> None:
+    """Drop a warning."""
+
+
 def apply_layer(
     source: ByteSource,
     target: LayerTarget,
@@ -61,12 +65,14 @@ def apply_layer(
     limits: Limits = _DEFAULT_LIMITS,
     unprivileged: bool = False,
     has_lower: bool = False,
+    warn: Callable[[str], None] = _ignore,
 ) -> int:
     """Write a layer, reading the archive to its end; return the bytes of its files and symbolic links.
 
     :param source: the uncompressed archive.
     :param unprivileged: the caller lacks root's powers, or has them in a user namespace only.
     :param has_lower: there are layers below, and the target, an overlay directory, does not show them.
+    :param warn: told, once, that the owners of files are left out.
     :raises NeedsLower: only with ``has_lower``: written here the layer would hide what it means to add to. The
         target has to be emptied, and the layer written where all layers show.
     :raises DataError: the archive is malformed, breaks a limit or tries to leave the target.
@@ -75,7 +81,16 @@ def apply_layer(
     """
     stream = TarStream(source)
     with RootedTree(target.path) as tree:
-        layer = _Layer(stream, tree, target=target, limits=limits, unprivileged=unprivileged, has_lower=has_lower)
+        attributes = Attributes(unprivileged=unprivileged, warn=warn)
+        layer = _Layer(
+            stream,
+            tree,
+            target=target,
+            limits=limits,
+            attributes=attributes,
+            unprivileged=unprivileged,
+            has_lower=has_lower,
+        )
         layer.write()
     return layer.size
 
@@ -95,6 +110,7 @@ class _Layer:
         *,
         target: LayerTarget,
         limits: Limits,
+        attributes: Attributes,
         unprivileged: bool,
         has_lower: bool,
     ) -> None:
@@ -103,7 +119,7 @@ class _Layer:
         self._tree = tree
         self._limits = limits
         self._unprivileged = unprivileged
-        self._attributes = Attributes(unprivileged=unprivileged)
+        self._attributes = attributes
         self._full_tree = target.whiteouts == "remove"
         self._alone = self._full_tree or not has_lower
         self._opaque = "user.overlay.opaque" if target.whiteouts == "overlay-user" else "trusted.overlay.opaque"

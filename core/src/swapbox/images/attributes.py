@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 
 from swapbox.errors import PermissionDenied
 from swapbox.images.tarstream import SYMLINK, TarEntry
 
 _MARKS = (b"trusted.overlay.", b"user.overlay.")
+_HINT = "give the user more ids in /etc/subuid and /etc/subgid, and install the package uidmap"
 _OF_THE_HOST = ("security.", "trusted.overlay.", "user.overlay.")
 
 
@@ -23,10 +25,13 @@ class Attributes:
     overlay marks deletions.
 
     :param unprivileged: an owner that the caller may not give a file to is left out.
+    :param warn: told of the first such owner, where there is one id only.
     """
 
-    def __init__(self, *, unprivileged: bool) -> None:
+    def __init__(self, *, unprivileged: bool, warn: Callable[[str], None]) -> None:
         self._unprivileged = unprivileged
+        self._warn = warn
+        self._one_id = False
 
     def set_open(self, entry: TarEntry, fd: int) -> None:
         """Set those of an open file or directory."""
@@ -55,13 +60,21 @@ class Attributes:
             if not self._unprivileged:
                 raise
             if error.errno == errno.EINVAL:
-                name = repr(os.fsdecode(entry.name))
-                raise PermissionDenied(
-                    f"owner {entry.uid}:{entry.gid} of {name} is not mapped in this user namespace",
-                    hint="give the user more ids in /etc/subuid and /etc/subgid",
-                ) from error
-            if error.errno != errno.EPERM:  # without any powers, everything is the caller's own
+                self._not_mapped(entry, error)
+            elif error.errno != errno.EPERM:  # without any powers, everything is the caller's own
                 raise
+
+    def _not_mapped(self, entry: TarEntry, error: OSError) -> None:
+        from swapbox.linux.idmaps import has_one_id
+
+        if self._one_id:
+            return
+        name = repr(os.fsdecode(entry.name))
+        owner = f"owner {entry.uid}:{entry.gid} of {name} is not mapped in this user namespace"
+        if not has_one_id():
+            raise PermissionDenied(owner, hint=_HINT) from error
+        self._one_id = True
+        self._warn(f"every file of the image belongs to root here: {owner}; {_HINT}")
 
 
 def forget_xattrs(fd: int) -> None:

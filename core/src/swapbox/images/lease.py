@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from swapbox.descriptors import digest_of
 from swapbox.errors import Conflict, NotFound, SwapboxError, Unavailable
-from swapbox.linux.process import Process
+from swapbox.images.garbage import drop_leases_of_the_dead, removal_lock
 from swapbox.store.content import ContentStore
+from swapbox.store.owners import owner
 
 if TYPE_CHECKING:
     from swapbox.drivers.storage import StorageDriver
@@ -40,19 +40,20 @@ def _can_go_on(error: BaseException) -> bool:
 class Lease:
     """Keeps what one pull relies on, blobs and unpacked layers, from being removed meanwhile.
 
-    A lease belongs to a process; those of processes that are gone are dropped when the next one is taken.
+    A lease belongs to a process, and ends with it.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._database = engine.database
-        process = Process.of(os.getpid())
-        self._owner = f"{process.pid}.{process.start}.{time.monotonic_ns()}"
+        self._root = engine.paths.root
+        self._owner = f"{owner()}.{time.monotonic_ns()}"
         self._unpacked: list[tuple[StorageDriver, str]] = []
         self.content = _LeasedContent(engine.paths.content, self.take)
 
     def take(self, resource: str) -> None:
         """Note that this pull needs a blob or chain; from now on nobody removes it."""
-        self._database.execute("INSERT OR IGNORE INTO leases VALUES (?,?)", (self._owner, resource))
+        with removal_lock(self._root, alone=False):
+            self._database.execute("INSERT OR IGNORE INTO leases VALUES (?,?)", (self._owner, resource))
 
     def take_chains(self, storage: StorageDriver, chains: Sequence[str]) -> None:
         """Note that this pull needs unpacked layers, the lowest first, or is about to make them."""
@@ -61,36 +62,33 @@ class Lease:
             self._unpacked.append((storage, chain))
 
     def __enter__(self) -> Lease:
-        for row in self._database.rows("SELECT DISTINCT owner FROM leases"):
-            pid, start, _ = row["owner"].split(".")
-            if not Process(int(pid), int(start)).alive():
-                self._drop(row["owner"])
+        drop_leases_of_the_dead(self._database)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
         if error is None:
-            self._drop(self._owner)
+            self._drop()
             return
         # A full disk may refuse this too; the lease ends with this process in any case.
         with contextlib.suppress(SwapboxError):
             if not _can_go_on(error):
                 self._remove_ours()
-            self._drop(self._owner)
+            self._drop()
 
     def _remove_ours(self) -> None:
         """Remove the layers and blobs that this pull has brought and that nothing else needs."""
-        self.content.clean()
-        with self._database.transaction():
+        with removal_lock(self._root, alone=True):
             ours = {row["resource"] for row in self._database.rows(_OURS_ALONE, (self._owner, self._owner))}
             for storage, chain in reversed(self._unpacked):
                 if chain in ours:
                     with contextlib.suppress(NotFound, Conflict):
                         storage.remove(chain)
+            self.content.clean(of=ours)
             for resource in ours:
                 self.content.remove(resource)
 
-    def _drop(self, owner: str) -> None:
-        self._database.execute("DELETE FROM leases WHERE owner = ?", (owner,))
+    def _drop(self) -> None:
+        self._database.execute("DELETE FROM leases WHERE owner = ?", (self._owner,))
 
 
 class _LeasedContent(ContentStore):

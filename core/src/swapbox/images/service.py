@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
@@ -12,17 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from swapbox.errors import Conflict, InvalidInput, NotFound, PluginError, Unsupported
+from swapbox.errors import InvalidInput, NotFound, SwapboxError, from_os_error
 from swapbox.references import Reference
 
 if TYPE_CHECKING:
     from swapbox.descriptors import Descriptor
-    from swapbox.drivers.storage import StorageDriver
     from swapbox.engine import Engine
     from swapbox.images.layers import Layer
     from swapbox.images.lease import Lease
     from swapbox.images.progress import Progress
     from swapbox.images.pull import Pulled
+    from swapbox.images.removal import Removed
     from swapbox.store.content import ContentStore
 
 
@@ -54,13 +53,6 @@ class Image(NamedTuple):
     def diff_ids(self) -> list[str]:
         """The digests of the uncompressed layers, the lowest first."""
         return list(self.config["rootfs"]["diff_ids"])
-
-
-class Removed(NamedTuple):
-    """What removing an image did, line by line as ``rmi`` prints it."""
-
-    untagged: tuple[str, ...]
-    deleted: tuple[str, ...]
 
 
 class Images:
@@ -159,6 +151,7 @@ class Images:
             new = self._register(reference, pulled, storage=choice.name)
         image = self.find(pulled.config_digest)
         engine.emit("image", "pull", image.id, {"name": reference.familiar})
+        self._collect_garbage()
         return image, new
 
     def _verify(self, reference: Reference, descriptor: Descriptor) -> None:
@@ -182,18 +175,19 @@ class Images:
             progress=progress,
             limits=self._engine.config.limits,
             unprivileged=self._engine.unprivileged,
+            warn=self._engine.warn,
         )
 
     def _register(self, reference: Reference, pulled: Pulled, *, storage: str) -> bool:
         """Write the image's rows; the blobs and snapshots they name are all there."""
-        from swapbox.images.unpack import chain_ids
+        from swapbox.images.unpack import SIZE_LABEL, chain_ids
 
         chains = chain_ids(pulled.config["rootfs"]["diff_ids"])
         driver = self._engine.selector.open("storage", name=storage)
-        size = sum(driver.usage(chain).size for chain in chains)
+        size = sum(int(driver.stat(chain).labels.get(SIZE_LABEL, 0)) for chain in chains)
         blobs = {pulled.target.digest, pulled.manifest.digest, pulled.config_digest}
         blobs |= {layer.digest for layer in pulled.layers}
-        names = [str(reference._replace(digest=None))] if reference.tag else []
+        names = [] if reference.digest else [str(reference)]  # as in Docker, a tag beside a digest is no name
         names.append(f"{reference.name}@{pulled.target.digest}")
         database = self._database
         with database.transaction():
@@ -247,9 +241,10 @@ class Images:
             image = from_host.image_from_host(programs, layer=Path(directory) / "layer.tar.gz")
             if output is not None:
                 from_host.write_layout(output, image, name=reference.familiar)
-            return self._adopt(reference, from_host.write_image(lease.content, image), storage=storage)
+            descriptor = from_host.write_image(lease.content, image)
+            return self._adopt(reference, descriptor, storage=storage, lease=lease)
 
-    def _adopt(self, reference: Reference, descriptor: Descriptor, *, storage: str | None) -> Image:
+    def _adopt(self, reference: Reference, descriptor: Descriptor, *, storage: str | None, lease: Lease) -> Image:
         """Unpack and register an image whose blobs are in the content store already, under a lease."""
         from swapbox.images.manifests import parse_config, parse_manifest
         from swapbox.images.progress import Silent
@@ -259,9 +254,8 @@ class Images:
         manifest = parse_manifest(content.read(descriptor.digest))
         config = parse_config(content.read(manifest.config.digest))
         choice = self._engine.selector.choose("storage", name=storage)
-        self._unpack(
-            _stored_layers(content, manifest.layers, config.diff_ids), storage=choice.name, progress=Silent()
-        )
+        layers = _stored_layers(content, manifest.layers, config.diff_ids)
+        self._unpack(layers, storage=choice.name, progress=Silent(), lease=lease)
         digest = manifest.config.digest
         pulled = Pulled(reference, descriptor, descriptor, config.value, digest, manifest.layers)
         self._register(reference, pulled, storage=choice.name)
@@ -298,124 +292,26 @@ class Images:
     def remove(self, text: str, *, force: bool = False) -> Removed:
         """Take a name from an image; with its last name the image goes, and what nothing needs any more.
 
-        :raises Conflict: a container uses it, or an id was given and several repositories name it.
+        :param force: also when it has several tags and an id was given, or stopped containers use it.
+        :raises NotFound: there is no such image.
+        :raises Conflict: a container uses it, or an id was given and it has several tags.
         """
+        from swapbox.images.removal import remove_image
+
         image = self.find(text)
-        by_id = self._by_reference_or_none(text) is None
-        tags = [name for name in image.names if "@" not in name]
-        going = list(image.names) if by_id or len(tags) <= 1 else [self._canonical(text)]
-        if by_id:
-            self._refuse_ambiguous(image, tags, force=force)
-        last = set(going) >= set(tags)
-        if last:
-            self._refuse_used(image, text, by_id=by_id, force=force)
-        untagged = [Reference.parse(name).familiar for name in _tags_first(going)]
-        self._database.executemany("DELETE FROM image_names WHERE name = ?", ((name,) for name in going))
-        deleted: tuple[str, ...] = ()
-        if last and not self._engine.records.of_image(image.id):
-            deleted = self._delete(image)
-        self._engine.emit("image", "delete" if deleted else "untag", image.id, {"name": text})
-        return Removed(tuple(untagged), deleted)
+        removed = remove_image(self._engine, text, force=force)
+        self._engine.emit("image", "delete" if removed.deleted else "untag", image.id, {"name": text})
+        self._collect_garbage()
+        return removed
 
-    def _by_reference_or_none(self, text: str) -> sqlite3.Row | None:
-        with contextlib.suppress(InvalidInput):
-            return self._by_reference(text)
-        return None
+    def _collect_garbage(self) -> None:
+        """Remove what crashes have left; that it fails is no failure of what has just been done."""
+        from swapbox.images import garbage
 
-    @staticmethod
-    def _canonical(text: str) -> str:
-        reference = Reference.parse(text).with_default_tag()
-        return str(reference._replace(tag=None) if reference.digest else reference)
-
-    @staticmethod
-    def _refuse_ambiguous(image: Image, tags: Sequence[str], *, force: bool) -> None:
-        repositories = {Reference.parse(name).name for name in tags}
-        if len(repositories) > 1 and not force:
-            raise Conflict(
-                f"conflict: unable to delete {image.id[7:19]} (must be forced) - image is referenced in multiple "
-                "repositories"
-            )
-
-    def _refuse_used(self, image: Image, text: str, *, by_id: bool, force: bool) -> None:
-        for container in self._engine.records.of_image(image.id):
-            running = self._engine.containers.refresh(container).state.status == "running"
-            what = image.id[7:19] if by_id else text
-            kind = "remove repository reference" if not by_id else "delete"
-            if running and by_id:
-                raise Conflict(
-                    f"conflict: unable to delete {what} (cannot be forced) - image is being used by running "
-                    f"container {container.short_id}"
-                )
-            if not force:
-                shown = f'"{what}"' if not by_id else what
-                state = "container" if not by_id else "stopped container"
-                raise Conflict(
-                    f"conflict: unable to {kind} {shown} (must be forced) - "
-                    + (
-                        f"container {container.short_id} is using its referenced image {image.id[7:19]}"
-                        if not by_id
-                        else f"image is being used by {state} {container.short_id}"
-                    )
-                )
-
-    def _delete(self, image: Image) -> tuple[str, ...]:
-        """Remove an image without names: its rows, then the blobs and snapshots that nothing else needs."""
-        database = self._database
-        with database.transaction():
-            blobs = _only_of(database.rows(_UNSHARED_BLOBS, (image.id, image.id)))
-            chains = _only_of(database.rows(_UNSHARED_CHAINS, (image.id, image.id)))
-            for table in ("image_names", "image_blobs", "image_chains"):
-                database.execute(f"DELETE FROM {table} WHERE image = ?", (image.id,))
-            database.execute("DELETE FROM images WHERE id = ?", (image.id,))
-            # Inside the transaction: a pull takes its lease in one too, before it looks for the blob.
-            for digest in blobs:
-                self._engine.content.remove(digest)
-        self._remove_snapshots(image, chains)
-        return (image.id, *(chain for chain in reversed(_ordered(image, chains))))
-
-    def _remove_snapshots(self, image: Image, chains: set[str]) -> None:
-        """Remove unpacked layers from every storage driver that has them, the topmost first."""
-        for driver in self._storage_drivers():
-            for chain in reversed(_ordered(image, chains)):
-                # Another process may be building on it at this moment; then it is not ours to remove.
-                with contextlib.suppress(NotFound, Conflict):
-                    driver.remove(chain)
-
-    def _storage_drivers(self) -> Iterable[StorageDriver]:
-        """Yield every driver that has snapshots in this root; one whose plugin is gone keeps them."""
-        directory = self._engine.paths.root / "storage"
-        for entry in sorted(os.scandir(directory), key=lambda entry: entry.name) if directory.is_dir() else ():
-            if entry.is_dir():
-                try:
-                    yield self._engine.selector.open("storage", made_with=entry.name)
-                except (PluginError, Unsupported) as error:
-                    self._engine.warn(f"layers stay in {entry.path}: {error}")
-
-
-_UNSHARED_BLOBS = """
-    SELECT digest AS item FROM image_blobs AS mine WHERE image = ?
-    AND NOT EXISTS (SELECT 1 FROM image_blobs AS other WHERE other.digest = mine.digest AND other.image != ?)
-    AND NOT EXISTS (SELECT 1 FROM leases WHERE resource = mine.digest)
-"""
-_UNSHARED_CHAINS = """
-    SELECT chain AS item FROM image_chains AS mine WHERE image = ?
-    AND NOT EXISTS (SELECT 1 FROM image_chains AS other WHERE other.chain = mine.chain AND other.image != ?)
-    AND NOT EXISTS (SELECT 1 FROM leases WHERE resource = mine.chain)
-"""
-
-
-def _only_of(rows: Iterable[sqlite3.Row]) -> set[str]:
-    return {row["item"] for row in rows}
-
-
-def _ordered(image: Image, chains: set[str]) -> list[str]:
-    from swapbox.images.unpack import chain_ids
-
-    return [chain for chain in chain_ids(image.diff_ids) if chain in chains]
-
-
-def _tags_first(names: Iterable[str]) -> list[str]:
-    return sorted(names, key=lambda name: ("@" in name, name))
+        try:
+            garbage.collect(self._engine)
+        except SwapboxError as error:
+            self._engine.warn(f"cannot remove what a crash has left: {error}")
 
 
 def _image(row: sqlite3.Row, names: Sequence[str]) -> Image:
@@ -442,7 +338,10 @@ def _stored_layers(content: ContentStore, layers: Sequence[Descriptor], diff_ids
 
 
 def _open(path: Path) -> BinaryIO:
-    return path.open("rb")
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise from_os_error(error, f"read layer {path}") from error
 
 
 def _with_tag(text: str) -> str:

@@ -56,6 +56,10 @@ def chain_ids(diff_ids: Sequence[str]) -> list[str]:
     return chains
 
 
+def _ignore(_message: str) -> None:
+    """Drop a warning."""
+
+
 def unpack_layers(
     storage: StorageDriver,
     layers: Sequence[Layer],
@@ -64,17 +68,19 @@ def unpack_layers(
     progress: Progress,
     limits: Limits = _DEFAULT_LIMITS,
     unprivileged: bool = False,
+    warn: Callable[[str], None] = _ignore,
 ) -> str:
     """Unpack what the driver does not have yet, the lowest layer first; return the topmost chainID.
 
     :param layers: at least one; those the driver has are not opened.
     :param capabilities: the driver's, from its spec.
     :param unprivileged: see :func:`swapbox.images.apply.apply_layer`.
+    :param warn: told, once, that the owners of files are left out.
     :raises DataError: a layer is malformed or not what its diffID promises.
     :raises Unavailable: the disk is full, or a layer cannot be read.
     """
     parent: str | None = None
-    unpacker = _Unpacker(storage, capabilities, progress, limits, unprivileged)
+    unpacker = _Unpacker(storage, capabilities, progress, limits, unprivileged, warn)
     for layer, chain in zip(layers, chain_ids([layer.diff_id for layer in layers]), strict=True):
         if not _has(storage, chain):
             unpacker.unpack(layer, chain, parent)
@@ -92,12 +98,14 @@ class _Unpacker:
         progress: Progress,
         limits: Limits,
         unprivileged: bool,
+        warn: Callable[[str], None],
     ) -> None:
         self._storage = storage
         self._direct = cast(DirectWriter, storage) if "direct" in capabilities else None
         self._progress = progress
         self._limits = limits
         self._unprivileged = unprivileged
+        self._warn: Callable[[str], None] | None = warn
 
     def unpack(self, layer: Layer, chain: str, parent: str | None) -> None:
         """Make the committed snapshot ``chain``."""
@@ -149,11 +157,24 @@ class _Unpacker:
         with ReadAhead(plain, algorithm=algorithm, release=blob.close) as ahead:
             size = write(ahead, _Reported(ahead, plain, layer, self._progress))
             if ahead.digest != layer.diff_id:
-                raise DataError(f"unpacks to {ahead.digest}, but the image config says {layer.diff_id}")
+                name = layer.descriptor.digest
+                raise DataError(f"layer {name} unpacks to {ahead.digest}, its image config says {layer.diff_id}")
             return size
 
     def _apply(self, source: ByteSource, target: LayerTarget, *, has_lower: bool) -> int:
-        return apply_layer(source, target, limits=self._limits, unprivileged=self._unprivileged, has_lower=has_lower)
+        return apply_layer(
+            source,
+            target,
+            limits=self._limits,
+            unprivileged=self._unprivileged,
+            has_lower=has_lower,
+            warn=self._warn_once,
+        )
+
+    def _warn_once(self, message: str) -> None:
+        warn, self._warn = self._warn, None
+        if warn is not None:
+            warn(message)
 
     def _apply_mounted(self, ahead: ReadAhead, source: ByteSource, made: Sequence[Mount]) -> int:
         """Mount the snapshot where nobody else sees it: in the mount namespace of a thread of our own."""

@@ -14,9 +14,10 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from swapbox.descriptors import Descriptor, check_digest, digest_of
@@ -110,11 +111,15 @@ class ContentStore:
             pause(_POLL)
         raise AlreadyExists(f"blob {descriptor.digest} already exists")
 
-    def remove(self, digest: str) -> None:
-        """Remove a blob; one that is not there is fine."""
+    def remove(self, digest: str, *, before: float = math.inf) -> None:
+        """Remove a blob; one that is not there is fine.
+
+        :param before: seconds since the epoch; one that was written later stays.
+        """
         path = self.path(digest)
-        with _border(path):
-            path.unlink(missing_ok=True)
+        with _border(path), contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.unlink()
 
     def walk(self) -> Iterator[str]:
         """Yield the digest of every blob, in no promised order."""
@@ -122,16 +127,24 @@ class ContentStore:
             for path in _entries(directory):
                 yield f"{directory.name}:{path.name}"
 
-    def clean(self) -> int:
-        """Remove partial ingests that nobody is writing; return how many bytes that freed."""
+    def clean(self, *, before: float = math.inf, of: Container[str] | None = None) -> int:
+        """Remove partial ingests that nobody is writing; return how many bytes that freed.
+
+        :param before: seconds since the epoch; those written to later stay, for a transfer to go on with.
+        :param of: digests of the blobs whose ingests to remove; None for all.
+        """
         freed = 0
         for partial in _entries(self.root / "ingest"):
+            if of is not None and partial.name.replace("-", ":", 1) not in of:
+                continue
             with _border(partial):
                 fd = _open_locked(partial)
                 if fd is None:
                     continue
-                freed += os.fstat(fd).st_size
-                partial.unlink(missing_ok=True)
+                status = os.fstat(fd)
+                if status.st_mtime < before:
+                    freed += status.st_size
+                    partial.unlink(missing_ok=True)
                 os.close(fd)
         return freed
 

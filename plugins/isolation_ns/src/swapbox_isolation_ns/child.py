@@ -59,7 +59,7 @@ def run_init(plan: Plan, trees: Trees, inherited: Inherited, report: Report) -> 
 
 
 def run_exec(process: ProcessPlan, pidfd: int, flags: int, inherited: Inherited, report: Report) -> NoReturn:
-    """Join a running container; the pid namespace is joined already, by birth.
+    """Join a running container, its pid namespace last: there the container's processes can see this one.
 
     :param flags: of the namespaces of the process behind ``pidfd`` to join.
     """
@@ -72,6 +72,7 @@ def run_exec(process: ProcessPlan, pidfd: int, flags: int, inherited: Inherited,
     if flags & syscalls.CLONE_NEWUSER:
         _become_root()
         _hide()  # Changing the user has undone it.
+    _move_in(report)
     _new_session(inherited.id)
     terminal = None
     if process.terminal:
@@ -91,6 +92,24 @@ def _finish(process: ProcessPlan, inherited: Inherited, terminal: Terminal | Non
     # Whoever creates a container may go away once it is created.
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)
     execute(process, Descriptors(stdio, inherited.gate, inherited.program), report, inherited.seccomp)
+
+
+def _move_in(report: Report) -> None:
+    """Go on in a sibling, born into the pid namespace that was joined, once the creator was told its pid.
+
+    With CAP_SYS_PTRACE a process there may look through ``/proc/<pid>/root`` of any other: until the mount
+    namespace was joined too, that would be the host's.
+    """
+    told, tell = os.pipe()
+    with doing("join the container's pid namespace"):
+        pid = syscalls.clone(syscalls.CLONE_PARENT)
+    if pid != 0:
+        report.move(pid)
+        os._exit(0)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.close(tell)
+    os.read(told, 1)
+    os.close(told)
 
 
 def _become_root() -> None:

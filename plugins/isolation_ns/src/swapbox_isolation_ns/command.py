@@ -19,9 +19,13 @@ def find_command(name: str, env: Sequence[str]) -> str:
     """
     if "/" in name:
         try:
+            os.stat(name)
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+            code = _NOT_FOUND if missing else _NOT_EXECUTABLE
+            raise _error(name, f"stat {name}: {reason(error)}", code) from None
+        try:
             _check(name)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise _error(name, f"stat {name}: {reason(error)}", _NOT_FOUND) from None
         except OSError as error:
             raise _error(name, reason(error), _NOT_EXECUTABLE) from None
         return name

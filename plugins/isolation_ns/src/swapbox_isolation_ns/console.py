@@ -12,8 +12,7 @@ from swapbox.errors import InvalidInput
 from swapbox.linux import syscalls
 from swapbox_isolation_ns.failures import doing
 
-# asm-generic/ioctls.h: which pts is it, unlock it, open the other end without a path.
-_TIOCGPTN = 0x80045430
+# asm-generic/ioctls.h: unlock a pty, open its other end without a path.
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
 _PTMX = os.makedev(5, 2)
@@ -33,12 +32,6 @@ def open_pty(root: int, size: tuple[int, int] | None) -> tuple[int, int]:
         if size is not None:
             fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
     return master, slave
-
-
-def pty_number(master: int) -> int:
-    """Return N of ``/dev/pts/N``."""
-    (number,) = struct.unpack("I", fcntl.ioctl(master, _TIOCGPTN, struct.pack("I", 0)))
-    return int(number)
 
 
 def send_master(connection: int, master: int) -> None:

@@ -29,6 +29,7 @@ _JOINED_BY_EXEC = (
     | syscalls.CLONE_NEWIPC
     | syscalls.CLONE_NEWNET
     | syscalls.CLONE_NEWCGROUP
+    | syscalls.CLONE_NEWPID
 )
 _KILL_TIMEOUT = 30.0  # seconds; only a process stuck in the kernel takes longer
 
@@ -128,7 +129,6 @@ class Driver:
             pid = launch(
                 lambda report: run_exec(process, pidfd, joins, inherited, report),
                 flags=0,
-                joined=[(syscalls.CLONE_NEWPID, pidfd)],
                 prepare=lambda pid: adjust(pid, process),
             )
             os.write(sign, b"s")

@@ -67,6 +67,10 @@ class Report:
         """Say that all is set up; if execve fails after this, an error follows."""
         os.write(self.fd, READY)
 
+    def move(self, pid: int) -> None:
+        """Say that the child goes on as another process, before that one says anything."""
+        os.write(self.fd, b"%d " % pid)
+
     def fail(self, error: BaseException) -> None:
         """Send the error that ends the child."""
         os.write(self.fd, dump(error))

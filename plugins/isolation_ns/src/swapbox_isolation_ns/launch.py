@@ -3,7 +3,8 @@
 The story: the creator opens whatever the child will need, clones it, gives it id maps and limits that only an
 outsider may set, and says "go". The child does the rest (``child.py``), writes one byte to the report pipe, and
 executes the gate's program, which closes the pipe: end of file after that byte means success. Anything else in the
-pipe is an error; then the child is killed and reaped here, and all it made goes with its namespaces.
+pipe is an error; then the child is killed and reaped here, and all it made goes with its namespaces. The child may
+go on as a sibling of itself, whose pid comes first.
 """
 
 from __future__ import annotations
@@ -58,7 +59,12 @@ def launch(
         report = -1
         prepare(pid)
         os.write(release, b"g")
-        _await(pid, result)
+        said = _listen(result)
+        if said[:1].isdigit():
+            moved, _, said = said.partition(b" ")
+            os.waitpid(pid, 0)
+            pid = int(moved)
+        _check(pid, said)
     except BaseException:
         if pid > 0:
             os.kill(pid, signal.SIGKILL)  # Not reaped yet, so the pid is still its own.
@@ -116,13 +122,17 @@ def _shed() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _await(pid: int, result: int) -> None:
+def _listen(result: int) -> bytes:
     data = b""
     while chunk := os.read(result, 65536):
         data += chunk
-    if error := data.removeprefix(READY):
+    return data
+
+
+def _check(pid: int, said: bytes) -> None:
+    if error := said.removeprefix(READY):
         raise load(error)
-    if not data:
+    if not said:
         info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         assert info is not None
         raise ended(info)

@@ -173,4 +173,5 @@ def plan_devices(items: Sequence[Mapping[str, Any]]) -> tuple[Device, ...]:
         mode = _DEVICE_KINDS[kind] | (item.get("fileMode", 0o666) & 0o7777)
         major, minor = item.get("major") or 0, item.get("minor") or 0
         devices[path] = Device(path, mode, major, minor, item.get("uid") or 0, item.get("gid") or 0)
+    devices.pop("/dev/ptmx", None)  # always the link to the container's own
     return tuple(devices.values())

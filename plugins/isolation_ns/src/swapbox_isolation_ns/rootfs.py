@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from swapbox.errors import InvalidInput
 from swapbox.linux import syscalls
-from swapbox_isolation_ns.console import open_pty, pty_number
+from swapbox_isolation_ns.console import open_pty
 from swapbox_isolation_ns.failures import doing
 from swapbox_isolation_ns.filesystems import mount_file_system
 from swapbox_isolation_ns.plan import Plan
@@ -25,6 +25,7 @@ from swapbox_isolation_ns.plan_mounts import DEV_LINKS, Device, MountStep
 from swapbox_isolation_ns.targets import exists, make_parent, make_target
 
 _CREATE_FLAGS = os.O_PATH | os.O_CLOEXEC
+_SEALED = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC
 
 
 class Trees(NamedTuple):
@@ -61,7 +62,7 @@ def build(plan: Plan, trees: Trees) -> Terminal | None:
         _populate_dev(root, plan.devices, trees.devices)
     if plan.process.terminal:
         terminal = Terminal(*open_pty(root, plan.process.size))
-        _mount_console(root, terminal.master)
+        _mount_console(root, terminal.slave)
     _write_sysctls(plan, proc)
     mask(root, plan.masked)
     make_read_only(root, plan.read_only_paths)
@@ -141,13 +142,13 @@ def _make_link(root: int, link: str, target: str) -> None:
             os.symlink(target, name, dir_fd=directory)
 
 
-def _mount_console(root: int, master: int) -> None:
+def _mount_console(root: int, slave: int) -> None:
+    """Bind the pty itself: its path may lead elsewhere when /dev is shared with another container."""
     with doing("mount the terminal on /dev/console"):
-        slave = syscalls.openat2(root, f"dev/pts/{pty_number(master)}", _CREATE_FLAGS)
         tree = syscalls.open_tree(slave)
         target = make_target(root, "/dev/console", directory=False)
         syscalls.move_mount(tree, target)
-        for fd in (slave, tree, target):
+        for fd in (tree, target):
             os.close(fd)
 
 
@@ -167,7 +168,10 @@ def _write_sysctls(plan: Plan, proc: int | None) -> None:
 
 
 def mask(root: int, paths: Sequence[str]) -> None:
-    """Cover files with the host's /dev/null and directories with one empty read-only tmpfs; skip missing paths."""
+    """Cover files with the host's /dev/null and directories with one empty tmpfs, read-only; skip missing paths.
+
+    Read-only keeps the container's root from changing the mode of the host's node; data it takes all the same.
+    """
     empty: int | None = None
     for path in paths:
         with doing(f"mask {path}"):
@@ -176,6 +180,7 @@ def mask(root: int, paths: Sequence[str]) -> None:
                 continue
             if not _is_directory(target):
                 cover = syscalls.open_tree("/dev/null")
+                syscalls.mount_setattr(cover, set=_SEALED)
             elif empty is None:
                 cover = empty = _empty_directory()
             else:
@@ -189,8 +194,7 @@ def _empty_directory() -> int:
     for name, value in (("source", "tmpfs"), ("size", "0"), ("nr_inodes", "1"), ("mode", "0755")):
         syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, name, value)
     syscalls.fsconfig(context, syscalls.FSCONFIG_CMD_CREATE)
-    attributes = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
-    mount = syscalls.fsmount(context, attributes=attributes | syscalls.MOUNT_ATTR_NOEXEC)
+    mount = syscalls.fsmount(context, attributes=_SEALED | syscalls.MOUNT_ATTR_NODEV)
     os.close(context)
     return mount
 

@@ -1,0 +1,60 @@
+"""Containers whose monitor was killed, or lost in a reboot: whoever looks at one next does what it left undone."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from swapbox.containers.records import Container, RunState
+from swapbox.containers.teardown import remove, tear_down
+from swapbox.errors import NotFound
+from swapbox.linux.process import boot_id
+
+if TYPE_CHECKING:
+    from swapbox.engine import Engine
+
+MONITOR_DIED = "the monitor died while starting the container"
+_TEARDOWN_SECONDS = 10.0
+
+
+def recover(engine: Engine, container: Container) -> Container:
+    """Return a container as it truly is, from a record that names a monitor.
+
+    :raises NotFound: it was removed at its end.
+    """
+    if _is_true(engine, container):
+        return container
+    now = engine.records.find(container.id)
+    if now.state.monitor == container.state.monitor:
+        _finish(engine, now)
+    return engine.records.find(container.id)
+
+
+def _is_true(engine: Engine, container: Container) -> bool:
+    """Say whether the kernel agrees with the record; a monitor that tears down is waited for."""
+    state = container.state
+    if state.boot != boot_id() or state.monitor is None:
+        return False
+    runs = state.init is not None and state.init.alive()
+    if state.monitor.alive():
+        return state.init is None or runs or not state.monitor.wait(_TEARDOWN_SECONDS)
+    return runs and not _waits_to_start(engine, container)
+
+
+def _waits_to_start(engine: Engine, container: Container) -> bool:
+    """Say whether an init is still at its gate, which nobody will open any more."""
+    try:
+        driver = engine.selector.open("isolation", made_with=container.config.isolation)
+        return driver.state(container.id).status == "created"
+    except NotFound:
+        return True
+
+
+def _finish(engine: Engine, container: Container) -> None:
+    if container.state.init is None:
+        state = RunState(exit_code=128, error=MONITOR_DIED)
+    else:  # 255 is what Docker records for an exit it did not see
+        state = RunState(status="exited", exit_code=255, finished=time.time_ns())
+    tear_down(engine, container.id, state)
+    if container.state.status == "removing":
+        remove(engine, container)
