@@ -47,6 +47,7 @@ def test_null_means_absent() -> None:
         {"size": True},
         {"size": 1.5},
         {"size": "3"},
+        {"size": 2**63},
         {"platform": []},
         {"annotations": {"a": 1}},
         {"annotations": "a"},

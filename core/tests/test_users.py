@@ -75,7 +75,7 @@ def test_added_groups_follow_the_users_own(rootfs: Path) -> None:
         ("nobody", (), "unable to find user nobody: no matching entries in passwd file"),
         ("huge", (), "unable to find user huge: no matching entries in passwd file"),
         ("app:nogroup", (), "unable to find group nogroup: no matching entries in group file"),
-        ("app", ("nogroup",), "Unable to find group nogroup"),
+        ("app", ("nogroup",), "Unable to find group nogroup: no matching entries in group file"),
     ],
 )
 def test_an_unknown_name_is_refused_with_dockers_words(

@@ -122,6 +122,35 @@ def test_an_image_in_use_is_kept_unless_forced(empty_swapbox: Sandbox, reference
     empty_swapbox.ok("rm", "user")
 
 
+def test_a_container_outlives_its_image(empty_swapbox: Sandbox, reference: str) -> None:
+    empty_swapbox.ok("run", "--name", "user", "--network", "none", reference, "true")
+    assert "Deleted:" in empty_swapbox.ok("rmi", "-f", reference)
+    assert empty_swapbox.ok("images", "-a", "-q") == ""
+    assert empty_swapbox.ok("run", "--rm", "--network", "none", reference, "echo", "hi") == "hi"
+    empty_swapbox.ok("rmi", "-f", reference)
+    empty_swapbox.ok("rm", "user")
+
+
+def test_a_blob_that_is_gone_is_a_clear_error_until_the_next_pull(empty_swapbox: Sandbox, reference: str) -> None:
+    empty_swapbox.ok("pull", reference)
+    largest = max(blobs(empty_swapbox), key=lambda path: path.stat().st_size)
+    largest.unlink()
+    run = ("run", "--rm", "--network", "none", "--storage-driver", "vfs", reference, "echo", "hi")
+    empty_swapbox(*run).fails(125, largest.name, "pull it again")
+    empty_swapbox.ok("pull", reference)
+    assert empty_swapbox.ok(*run) == "hi"
+
+
+def test_an_image_is_as_large_on_every_driver(empty_swapbox: Sandbox, registry: str) -> None:
+    reference = publish.push(registry, "three-layers", "latest", images.layered_image(3))
+    sizes = set()
+    for driver in ("overlay", "vfs"):
+        empty_swapbox.ok("--storage-driver", driver, "pull", reference)
+        sizes.add(empty_swapbox.inspect(reference)["Size"])
+        empty_swapbox.ok("rmi", reference)
+    assert len(sizes) == 1
+
+
 def test_an_image_of_a_running_container_cannot_be_deleted_by_id(empty_swapbox: Sandbox, reference: str) -> None:
     empty_swapbox.ok("run", "-d", "--name", "user", reference, "sleep", "1000")
     image = empty_swapbox.ok("images", "-q")

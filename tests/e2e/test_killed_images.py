@@ -13,7 +13,7 @@ import pytest
 
 from swapbox import Engine
 from swapbox.drivers.storage import StorageDriver
-from swapbox.images import garbage, removal
+from swapbox.images import garbage
 from swapbox.images.unpack import chain_ids
 from swapbox.testing import images, publish
 from swapbox.testing.process import wait_until
@@ -85,7 +85,7 @@ def moments(steps: int) -> list[int]:
 
 
 def drivers(engine: Engine) -> list[StorageDriver]:
-    return list(garbage.storage_drivers(engine))
+    return list(garbage.storage_drivers(engine, warn=pytest.fail))
 
 
 def assert_no_snapshot_but_the_layers(engine: Engine) -> None:
@@ -191,7 +191,7 @@ def test_a_pull_that_comes_in_the_middle_of_an_rmi(
     empty_swapbox: Sandbox, engine: Engine, reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     empty_swapbox.ok("pull", reference)
-    remove, pulls = removal.remove_snapshots, []
+    remove, pulls = garbage.remove_snapshots, []
 
     def remove_during_pull(driver: StorageDriver, keys: Iterable[str]) -> set[str]:
         pull = empty_swapbox.start("pull", "-q", reference)
@@ -199,7 +199,7 @@ def test_a_pull_that_comes_in_the_middle_of_an_rmi(
         wait_until(lambda: pull.poll() is not None or waits_for_lock(pull.pid), "the pull has ended, or waits")
         return remove(driver, keys)
 
-    monkeypatch.setattr(removal, "remove_snapshots", remove_during_pull)
+    monkeypatch.setattr("swapbox.images.removal.remove_snapshots", remove_during_pull)
     engine.images.remove(reference)
     for pull in pulls:
         _, error = pull.communicate(timeout=60)

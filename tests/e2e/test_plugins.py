@@ -43,6 +43,28 @@ def swapbox_container_spec(spec, container):
 """
 
 
+COMMANDER = """
+import click
+from swapbox import hookimpl
+
+@hookimpl
+def swapbox_cli(group):
+    @group.command()
+    def hello():
+        "Greet."
+        click.echo("hello")
+"""
+
+COMPLAINER = """
+from swapbox import hookimpl
+
+@hookimpl
+def swapbox_event(event):
+    if event.action == "die":
+        raise RuntimeError("cannot see containers die")
+"""
+
+
 def install(directory: Path, name: str, source: str) -> Mapping[str, str]:
     """Install a plugin as a distribution of its own; return the environment that makes it visible."""
     module = name.replace("-", "_")
@@ -135,3 +157,21 @@ def test_the_environment_chooses_a_driver(swapbox: Sandbox) -> None:
 def test_version_and_info_say_what_is_here(swapbox: Sandbox) -> None:
     assert "Version" in swapbox.ok("version")
     assert str(swapbox.root) in swapbox.ok("info")
+
+
+def test_a_plugin_adds_a_command(swapbox: Sandbox, tmp_path: Path) -> None:
+    environment = install(tmp_path, "commander", COMMANDER)
+    assert swapbox("hello", env=environment).check().out == "hello"
+    assert "hello " in swapbox("--help", env=environment).check().out
+    swapbox("hello").fails(1, "unknown command")
+
+
+@pytest.mark.parametrize("seconds", ["0", "1.5"])  # while the monitor is warm, and after it has turned lean
+def test_a_warning_at_the_end_of_a_container_reaches_the_attached_user(
+    swapbox: Sandbox, tmp_path: Path, seconds: str
+) -> None:
+    environment = install(tmp_path, "complainer", COMPLAINER)
+    result = swapbox("run", "--rm", "busybox", "sleep", seconds, env=environment)
+    assert result.code == 0
+    assert "WARNING: " in result.err
+    assert "cannot see containers die" in result.err

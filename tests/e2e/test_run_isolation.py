@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from swapbox.testing import images, publish
+from swapbox.testing import hostile, images, publish
 from swapbox.testing.sandbox import Sandbox
 
 pytestmark = pytest.mark.root
@@ -116,3 +116,18 @@ def test_a_user_may_run_what_root_prepared(swapbox: Sandbox, driver: str) -> Non
     assert (
         swapbox.ok("run", "--rm", "--storage-driver", driver, "-u", "app", "busybox", "sh", "-c", script) == "1000"
     )
+
+
+@pytest.mark.parametrize("cgroup", ["", "none"])
+def test_a_device_of_the_host_is_not_opened(empty_swapbox: Sandbox, registry: str, cgroup: str) -> None:
+    """With a cgroup its rules refuse; without one there is no node to open, of the image or a new one."""
+    layer = hostile.devices()
+    reference = publish.push(registry, "node", "latest", images.busybox_image(extra=[layer]))
+    options = ("--cgroup", cgroup) if cgroup else ()
+    script = (
+        "mknod /made b 7 0; mknod /dev/made b 7 0; cat /made /dev/made /node/loop0 | wc -c; echo ok > /dev/null"
+    )
+    result = empty_swapbox("run", "--rm", *options, reference, "sh", "-c", f"{script} && echo ok")
+    assert result.out.split() == ["0", "ok"]
+    refused = ("not permitted", "Permission denied", "No such file")
+    assert sum(line.startswith("cat: ") and line.endswith(refused) for line in result.err.splitlines()) == 3

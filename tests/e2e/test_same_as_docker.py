@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -75,3 +76,67 @@ def test_lists_have_the_same_columns(swapbox: Sandbox, docker: Engine) -> None:
 
     for verb in ("ps", "images"):
         assert columns(swapbox.ok(verb)) == columns(docker.ok(verb))
+
+
+REMOVALS = """
+images --digests R/one
+tag R/one:1 local:1
+tag R/one:1 local:2
+rmi local:1
+rmi ID
+rmi R/two:1
+rmi local:2
+rmi R/one@DIGEST
+images --digests R/one
+rmi R/one:1
+images -a
+rmi R/one:1
+pull -q R/one:1@DIGEST
+images --digests R/one
+rmi R/one@DIGEST
+pull -q R/one:1
+pull -q R/one:2
+rmi ID
+rmi R/one:2
+run --name stopped --network none R/one:1 true
+rmi R/one:1
+rmi ID
+rmi -f ID
+images -a
+rm stopped
+pull -q R/one:1
+run -d --name running --network none R/one:1 sleep 1000
+rmi R/one:1
+rmi -f ID
+rmi -f R/one:1
+images -a
+rm -f running
+rmi ID
+rmi -f nosuch
+"""
+
+
+def test_images_are_named_and_removed_as_docker_does(
+    empty_swapbox: Sandbox, docker: Engine, registry: str, busybox_ref: str
+) -> None:
+    empty_swapbox.ok("pull", busybox_ref)  # Docker has it, and keeps the layer for it
+    image = images.image_of([images.busybox_layer()], config={"Labels": {"of": "this test"}})
+    for name, tag in (("one", "1"), ("one", "2"), ("two", "1")):
+        publish.push(registry, name, tag, image)
+    digest, identity = image.manifest.descriptor.digest, image.config.descriptor.digest
+    for engine in (empty_swapbox, docker):
+        engine.ok("pull", "-q", f"{registry}/two:1")
+        engine.ok("pull", "-q", f"{registry}/one:1")
+    for line in REMOVALS.strip().splitlines():
+        line = line.replace("R/", f"{registry}/").replace("DIGEST", digest).replace("ID", identity[7:19])
+        answers = [engine(*line.split()) for engine in (empty_swapbox, docker)]
+        only = identity[7:19] if line.startswith("images") else ""
+        ours, theirs = ((one.code, _plain(one.out, only=only), _plain(one.err)) for one in answers)
+        assert ours == theirs, line
+
+
+def _plain(text: str, *, only: str = "") -> str:
+    """Return the lines with ``only``, without what differs: whose error it is, container ids, column widths."""
+    text = re.sub(r"^Error( response from daemon)?: ", "", text)
+    text = re.sub(r"^[0-9a-f]{64}$|(?<=container )[0-9a-f]{12}", "", text)
+    return "\n".join(" ".join(line.split()) for line in text.splitlines() if only in line)

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +77,6 @@ class Engine:
         self.environment = os.environ if environment is None else environment
         self.warn = warn
         self.third_party = third_party
-        self.timings = Timings()
         self._given = (root, run_root, config_file)
 
     @cached_property
@@ -110,12 +108,11 @@ class Engine:
         """The plugins found."""
         from swapbox.plugins.manager import Plugins
 
-        with self.timings("discovery"):
-            return Plugins.load(
-                environment=self.environment,
-                cache_dir=_paths.cache_dir(self.environment),
-                third_party=self.third_party,
-            )
+        return Plugins.load(
+            environment=self.environment,
+            cache_dir=_paths.cache_dir(self.environment),
+            third_party=self.third_party,
+        )
 
     @cached_property
     def selector(self) -> Selector:
@@ -229,19 +226,3 @@ class Engine:
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
-
-
-class Timings:
-    """Where the time of a command went: phases by name, in nanoseconds."""
-
-    def __init__(self) -> None:
-        self.phases: dict[str, int] = {}
-
-    @contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        """Count the time of the block to ``phase``."""
-        start = time.perf_counter_ns()
-        try:
-            yield
-        finally:
-            self.phases[phase] = self.phases.get(phase, 0) + time.perf_counter_ns() - start

@@ -69,9 +69,9 @@ class Paths(NamedTuple):
         top = self.run_root if path.is_relative_to(self.run_root) else self.root
         try:
             if not path.is_dir():
-                _make_private(top)
+                make_private(top)
                 check_private(top)
-                _make_private(path)
+                make_private(path)
         except PermissionError as error:
             raise PermissionDenied(f"cannot create {path}: {error.strerror}", hint=_HINT) from error
         except OSError as error:
@@ -168,11 +168,11 @@ def check_private(directory: Path) -> None:
         raise PermissionDenied(f"{directory} can be written by others (mode {mode:04o})", hint=_HINT)
 
 
-def _make_private(directory: Path) -> None:
+def make_private(directory: Path) -> None:
     """Make a directory and its parents with mode 0700 (``Path.mkdir`` gives parents the default mode)."""
     if not directory.is_dir():
         if not directory.parent.is_dir():
-            _make_private(directory.parent)
+            make_private(directory.parent)
         directory.mkdir(mode=0o700, exist_ok=True)
 
 

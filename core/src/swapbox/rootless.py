@@ -5,12 +5,12 @@
     command, uid 1000 ──unshare──▶ uid 0 ──fork──▶ monitor, containers
        └─fork─▶ helper: newuidmap, newgidmap      (still outside, where the ids may be given away)
 
-With ranges in ``/etc/subuid`` and ``/etc/subgid`` (subuid(5)) and the programs of the package uidmap, the user's own
-ids become 0 and the ranges follow. Without them there is one id only.
+With ranges in ``/etc/subuid`` and ``/etc/subgid`` (subuid(5)) and the programs of the package uidmap, the user's
+own ids become 0 and the ranges follow. Without them there is one id only.
 
-Two namespaces of the same user have the same ids and yet no power over each other's processes. So there is one at a
-time: a file in the user's run directory lists the processes in it, commands, monitors and inits, and a command joins
-a living one (setns(2)) before it makes a new one.
+Two namespaces of the same user have the same ids and yet no power over each other's processes. So there is one at
+a time: a file in the user's run directory lists the processes in it, commands, monitors and inits, and a command
+joins a living one (setns(2)) before it makes a new one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import os
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from swapbox.errors import SwapboxError, Unavailable, Unsupported
 from swapbox.linux import syscalls
@@ -30,8 +30,8 @@ from swapbox.linux.process import Process
 from swapbox.paths import USER_VARIABLE, Paths, user_run_root
 
 _HINT = (
-    "run swapbox as root, or allow user namespaces: user.max_user_namespaces, kernel.unprivileged_userns_clone and "
-    "kernel.apparmor_restrict_unprivileged_userns in sysctl"
+    "run swapbox as root, or allow user namespaces (sysctl user.max_user_namespaces, "
+    "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)"
 )
 
 
@@ -65,31 +65,37 @@ def enter(environment: MutableMapping[str, str]) -> None:
 def register(environment: Mapping[str, str], *pids: int) -> None:
     """Add processes to those by which later commands find the namespace that the calling one is in.
 
-    :param pids: one with a user namespace of its own is left out.
+    :param pids: one that has ended, or has a user namespace of its own, is left out.
     """
     own = _member(os.getpid()).namespace
     with _members(environment, int(environment[USER_VARIABLE])) as (file, members):
-        added = [_member(pid) for pid in pids]
-        _write(file, [*members, *(member for member in added if member.namespace == own)])
+        for pid in pids:
+            with suppress(ProcessLookupError, FileNotFoundError):
+                member = _member(pid)
+                members += [member] if member.namespace == own else []
+        _write(file, members)
 
 
 # -- the processes in the namespace -------------------------------------------------------------------------------
 
 
 @contextmanager
-def _members(environment: Mapping[str, str], uid: int) -> Iterator[tuple[BinaryIO, list[Member]]]:
-    """Lock the list of processes; yield its file, and those that are alive."""
+def _members(environment: Mapping[str, str], uid: int) -> Iterator[tuple[int, list[Member]]]:
+    """Lock the list of processes; yield a descriptor of its file, and those that are alive."""
     directory = user_run_root(environment, uid)
     paths = Paths(directory, directory)
     paths.check()
     path = paths.make(directory) / "namespace"
     try:
-        file = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "r+b")
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise Unavailable(f"cannot open {path}: {error.strerror}") from error
-    with file:
+    try:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield file, [member for line in file if (member := _parse(line)) and member.process.alive()]
+        lines = os.read(file, os.fstat(file).st_size).splitlines()
+        yield file, [member for line in lines if (member := _parse(line)) and member.process.alive()]
+    finally:
+        os.close(file)
 
 
 def _parse(line: bytes) -> Member | None:
@@ -100,10 +106,13 @@ def _parse(line: bytes) -> Member | None:
     return Member(Process(pid, start), namespace)
 
 
-def _write(file: BinaryIO, members: Sequence[Member]) -> None:
-    file.seek(0)
-    file.write(b"".join(b"%d %d %d\n" % (*member.process, member.namespace) for member in members))
-    file.truncate()
+def _write(file: int, members: Sequence[Member]) -> None:
+    text = b"".join(b"%d %d %d\n" % (*member.process, member.namespace) for member in members)
+    try:
+        os.pwrite(file, text, 0)
+        os.ftruncate(file, len(text))
+    except OSError as error:
+        raise Unavailable(f"cannot write to the run directory: {error.strerror}") from error
 
 
 def _member(pid: int) -> Member:
@@ -120,7 +129,7 @@ def _join(member: Member) -> bool:
     except OSError:
         return False
     try:
-        # Asked once more: only now it is sure whose namespace this is. A container's root may have left for another.
+        # Only now it is sure whose namespace this is; and a container's root may have left for one of its own.
         if not member.process.alive() or os.fstat(namespace).st_ino != member.namespace:
             return False
         syscalls.setns(namespace, syscalls.CLONE_NEWUSER)

@@ -11,7 +11,7 @@ import pytest
 from swapbox.drivers.isolation import Stdio
 from swapbox.errors import SwapboxError
 from swapbox.linux import syscalls
-from swapbox.linux.fake import Calls, recording
+from swapbox.linux.fake import Call, Calls, recording
 from swapbox_isolation_ns import child, process, rootfs
 from swapbox_isolation_ns.child import Inherited, run_exec, run_init
 from swapbox_isolation_ns.failures import Report
@@ -153,7 +153,8 @@ class TestChildren:
         assert calls.of("mount_setattr")[-1].kwargs == {"set": syscalls.MOUNT_ATTR_RDONLY}
         assert calls.names.index("pivot_root") < calls.names.index("setresuid")
 
-    def test_an_exec_session_hides_before_it_joins(self) -> None:
+    def test_an_exec_session_hides_before_it_joins(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "read", lambda *_: b"")  # its pipe is never closed here
         flags = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUSER
         calls = self.run(run_exec, plan_process(PROCESS), 5, flags)
         assert calls[0].args == (syscalls.PR_SET_DUMPABLE, 0)
@@ -162,3 +163,4 @@ class TestChildren:
         joined = calls.index(namespaces)
         root, again = calls.names.index("setresuid"), [c.args for c in calls].index((4, 0), joined)
         assert joined < root < again  # changing the user makes a process visible again
+        assert again < calls.index(Call("clone", (syscalls.CLONE_PARENT,), {}))  # then it is born among theirs

@@ -213,6 +213,22 @@ def test_a_full_disk_is_an_error_and_the_log_goes_on_after_it(info: LogInfo, sma
     assert [r.data for r in Driver().read(info, {}, LogQuery())] == [b"before\n", b"after\n"]
 
 
+def test_a_rotation_that_fails_costs_no_older_file(info: LogInfo) -> None:
+    log = Driver().open(info, {"max-size": "100", "max-file": "3"})
+    log.write("stdout", b"a" * 100 + b"\n", TIME)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        for _ in range(3):
+            with pytest.raises(OSError, match="Too many open files"):
+                log.write("stdout", b"lost\n", TIME)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    log.write("stdout", b"after\n", TIME)
+    log.close()
+    assert [r.data for r in Driver().read(info, {}, LogQuery())] == [b"a" * 100 + b"\n", b"after\n"]
+
+
 @pytest.mark.parametrize(
     ("line", "data"),
     [

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from swapbox import DriverContext
 from swapbox.descriptors import OCI_MANIFEST, Descriptor, digest_of
@@ -30,6 +31,7 @@ from swapbox_registry_hub.credentials import Credentials, Keyring
 from swapbox_registry_hub.driver import Driver
 from swapbox_registry_hub.login import Login
 from swapbox_registry_hub.transport import Transport
+from swapbox_registry_hub.wire import content_length
 
 BLOB = os.urandom(300_000)
 LAYER = Descriptor("application/vnd.oci.image.layer.v1.tar", digest_of(BLOB), len(BLOB))
@@ -149,6 +151,23 @@ def test_a_password_is_not_sent_in_clear_to_a_distant_token_service(app: Referen
     )
     with pytest.raises(PermissionDenied, match="in clear"):
         Login(keyring).answer('Bearer realm="http://auth.example/token"', app, refused=None, send=pytest.fail)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("realm", ["", "nowhere", "http://[", "file:///etc/passwd"])
+def test_a_token_service_that_is_no_address_is_a_data_error(app: Reference, realm: str) -> None:
+    with pytest.raises(DataError, match="invalid token service"):
+        Login(Keyring(environ={}, warn=pytest.fail)).answer(
+            f'Bearer realm="{realm}"',
+            app,
+            refused=None,
+            send=pytest.fail,  # type: ignore[arg-type]
+        )
+
+
+def test_a_host_in_capitals_is_the_same_host(server: RegistryServer, make: Make) -> None:
+    server.faults.auth, server.faults.users = "basic", {"ann": "secret"}
+    host = f"LOCALHOST:{server.host.rpartition(':')[2]}"
+    assert make(_auths(host, "ann", "secret")).resolve(Reference(host, "demo/app", "latest"))
 
 
 def test_a_helper_is_asked_for_its_host_alone(tmp_path: Path) -> None:
@@ -271,6 +290,15 @@ def test_a_range_that_cannot_be_satisfied_starts_again(server: RegistryServer, a
 def test_a_blob_of_another_length_is_a_data_error(server: RegistryServer, app: Reference, make: Make) -> None:
     with pytest.raises(DataError, match="300000 bytes instead of 5"):
         make().open_blob(app, LAYER._replace(size=5))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("0", 0), ("12", 12), ("", None), ("-1", None), ("1.5", None), ("9" * 5000, None)]
+)
+def test_a_length_is_a_number_or_unknown(text: str, expected: int | None) -> None:
+    response = requests.Response()
+    response.headers["Content-Length"] = text
+    assert content_length(response) == expected
 
 
 def test_closing_from_another_thread_ends_a_read_that_waits(

@@ -16,6 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     import sys
 
     argv = sys.argv[1:] if argv is None else argv
+    _open_missing_streams()
     # A command lives for a tenth of a second; collecting its imports' cycles costs a tenth of that.
     gc.disable()
     refused = _enter_namespace() if os.geteuid() != 0 else None
@@ -31,12 +32,22 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     code = run(argv, monitor=monitor, refused=refused)
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed by our caller
+                stream.flush()
     except BrokenPipeError:  # the reader, such as head(1), has seen enough
         code = code or 141
     # Leaving without the interpreter's own clean-up saves 5 ms; nothing of ours waits for it.
     os._exit(code)
+
+
+def _open_missing_streams() -> None:
+    """Keep other files from the numbers of standard streams that our caller has closed."""
+    import os
+
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
 
 
 def _enter_namespace() -> SwapboxError | None:

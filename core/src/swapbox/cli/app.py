@@ -40,6 +40,11 @@ _VERBS = {
     "plugins": "system",
 }
 
+_NOT_YET = frozenset(
+    "attach build commit container cp create diff events exec export history import load login logout network"
+    " pause port push rename restart save search start stats system top unpause update volume wait".split()
+)
+
 
 class Verbs(click.Group):
     """A group whose commands are imported one at a time."""
@@ -65,14 +70,14 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the verb, or say so in Docker's words."""
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            raise click.UsageError(f"unknown command: swapbox {args[0]}", ctx)
+            later = " (Docker's, not in this release)" if args[0] in _NOT_YET else ""
+            raise click.UsageError(f"unknown command: swapbox {args[0]}{later}", ctx)
         return super().resolve_command(ctx, args)
 
 
 def _add_plugin_commands(group: click.Group, ctx: click.Context) -> None:
-    engine = ctx.ensure_object(dict).get("engine")
-    if engine is not None:
-        engine.plugins.notify("swapbox_cli", warn=engine.warn, group=group)
+    engine = _described_engine(ctx)
+    engine.plugins.notify("swapbox_cli", warn=engine.warn, group=group)
 
 
 _DRIVER_OPTIONS = (
@@ -109,31 +114,37 @@ def driver_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., 
 @driver_options()
 @click.version_option(__version__, "-v", "--version", message="swapbox version %(version)s")
 @click.pass_context
-def swapbox(
-    ctx: click.Context,
-    /,
-    *,
-    root: Path | None,
-    run_root: Path | None,
-    config: Path | None,
-    no_plugins: bool,
-    network_driver: str | None,
-    **drivers: Any,
-) -> None:
+def swapbox(ctx: click.Context, /, **_global: Any) -> None:
     """Run containers, with every backend chosen by a flag."""
-    engine = Engine(
-        root=root,
-        run_root=run_root,
-        config_file=config,
-        third_party=not no_plugins,
-        network=network_driver,
-        warn=warn,
-        **drivers,
-    )
-    # Not closed at the end: the process ends, and closing the last connection to a SQLite file waits for the disk.
-    ctx.ensure_object(dict)["engine"] = engine
-    if ctx.obj.get("monitor"):
-        ctx.obj["monitor"].prepare(engine)
+    monitor: Monitor | None = ctx.ensure_object(dict).get("monitor")
+    if monitor is not None:
+        monitor.prepare(_described_engine(ctx))
+
+
+def _described_engine(ctx: click.Context) -> Engine:
+    """Return the engine that the global options describe, made when it is first asked for.
+
+    It is not closed at the end: the process ends, and closing the last connection to a SQLite file waits for the
+    disk.
+    """
+    top = ctx.find_root()
+    state, given = top.ensure_object(dict), top.params
+    if "engine" not in state:
+        state["engine"] = Engine(
+            root=given.get("root"),
+            run_root=given.get("run_root"),
+            config_file=given.get("config"),
+            third_party=not given.get("no_plugins"),
+            registry=given.get("registry"),
+            storage=given.get("storage"),
+            isolation=given.get("isolation"),
+            cgroup=given.get("cgroup"),
+            logging=given.get("logging"),
+            network=given.get("network_driver"),
+            warn=warn,
+        )
+    engine: Engine = state["engine"]
+    return engine
 
 
 def monitor_of(ctx: click.Context) -> Monitor:
@@ -153,11 +164,9 @@ def engine_of(ctx: click.Context) -> Engine:
 
     :raises SwapboxError: this user can have none.
     """
-    state = ctx.ensure_object(dict)
-    if (refused := state.get("refused")) is not None:
+    if (refused := ctx.ensure_object(dict).get("refused")) is not None:
         raise refused
-    engine: Engine = state["engine"]
-    return engine
+    return _described_engine(ctx)
 
 
 def warn(message: str) -> None:
@@ -223,6 +232,8 @@ def _usage_error(error: click.ClickException) -> int:
         return 0
     if isinstance(error, click.NoSuchOption):
         message = f"unknown flag: {error.option_name}"
+    elif isinstance(error, click.MissingParameter) and isinstance(error.param, click.Argument):
+        message = f"'{where}' requires at least 1 argument"
     else:
         message = error.format_message()
     click.echo(f"swapbox: {message}\n\nRun '{where} --help' for more information", err=True)

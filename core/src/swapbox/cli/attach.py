@@ -10,18 +10,21 @@ import select
 import signal
 import struct
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from swapbox.cli.detach import DetachKeys
 from swapbox.containers.session import ATTACH_SOCKET
-from swapbox.errors import Unavailable
+from swapbox.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
     from swapbox.containers.spawn import Started
     from swapbox.engine import Engine
 
 _CHUNK = 65536
+_PATIENCE = 3
 # Every signal that can be caught and means something to the command, as Docker's --sig-proxy does.
 PROXIED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGCONT", "SIGTSTP")
 
@@ -41,10 +44,23 @@ def attach(
     :param terminal: the container has a terminal of its own.
     :param detach_keys: what to type into a terminal to leave the container running.
     """
-    proxy.send_to(lambda number: engine.containers.signal(engine.records.find(started.container_id), number))
+
+    interrupts = 0
+
+    def pass_on(number: int) -> None:
+        nonlocal interrupts
+        interrupts += number in (signal.SIGINT, signal.SIGTERM)
+        if interrupts == _PATIENCE:
+            # A container's first process ignores what it does not handle, so a user could never get out.
+            click.echo(f"\ngot {interrupts} SIGTERM/SIGINTs, forcefully exiting", err=True)
+            raise click.exceptions.Exit(1)
+        with contextlib.suppress(NotFound):  # it has just ended, and --rm removed it
+            engine.containers.signal(engine.records.find(started.container_id), number)
+
+    proxy.send_to(pass_on)
     with _raw_terminal(terminal and stdin), _resizing(engine, started.container_id, terminal):
         keys = DetachKeys(detach_keys) if terminal else None
-        code = Stream(started.sock, stdin=0 if stdin else None, keys=keys).run()
+        code = Stream(started.sock, stdin=0 if stdin else None, keys=keys, warn=engine.warn).run()
     if code is None:
         raise Unavailable(
             f"the monitor of container {started.container_id} is gone",
@@ -58,10 +74,19 @@ class Stream:
 
     :param stdin: descriptor to read, or None.
     :param keys: looked for in what is read.
+    :param warn: is told what the monitor warns of.
     """
 
-    def __init__(self, sock: _socket.socket, *, stdin: int | None, keys: DetachKeys | None = None) -> None:
+    def __init__(
+        self,
+        sock: _socket.socket,
+        *,
+        stdin: int | None,
+        keys: DetachKeys | None = None,
+        warn: Callable[[str], None],
+    ) -> None:
         self._sock = sock
+        self._warn = warn
         self._stdin = stdin
         self._keys = keys
         self._detached = False
@@ -100,6 +125,8 @@ class Stream:
             return None
         if packet[:1] in self._outputs:
             _write_all(self._outputs[packet[:1]], packet[1:])
+        elif packet[:1] == b"M":
+            self._warn(packet[1:].decode())
         return packet
 
     def _read_stdin(self) -> None:
@@ -148,25 +175,37 @@ class SignalProxy:
     def __init__(self) -> None:
         self._waiting: list[int] = []
         self._send: Any = self._waiting.append
+        self._before: dict[int, Any] = {}
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[SignalProxy]:
         """Catch signals inside the block."""
-        before = {
-            number: signal.signal(number, lambda number, _frame: self._send(number))
-            for number in (getattr(signal, name) for name in PROXIED)
-        }
-        try:
+        numbers = [getattr(signal, name) for name in PROXIED]
+        with _handlers(dict.fromkeys(numbers, lambda number, _frame: self._send(number))) as self._before:
             yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def lifted(self) -> Iterator[None]:
+        """Let signals end this process inside the block: there is no container yet."""
+        with _handlers(self._before):
+            yield
 
     def send_to(self, target: Any) -> None:
         """Pass on to ``target``, what has waited first."""
         self._send = target
         while self._waiting:
             target(self._waiting.pop(0))
+
+
+@contextlib.contextmanager
+def _handlers(wanted: dict[int, Any]) -> Iterator[dict[int, Any]]:
+    """Handle signals so inside the block; gives the handlers there were."""
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    try:
+        yield before
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -199,11 +238,8 @@ def _resizing(engine: Engine, container_id: str, terminal: bool) -> Iterator[Non
             with contextlib.suppress(OSError):
                 send_packet(engine, container_id, b"W%d %d" % size)
 
-    before = signal.signal(signal.SIGWINCH, resized)
-    try:
+    with _handlers({signal.SIGWINCH: resized}):
         yield
-    finally:
-        signal.signal(signal.SIGWINCH, before)
 
 
 def send_packet(engine: Engine, container_id: str, packet: bytes) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from swapbox.cli.app import engine_of, for_each
+from swapbox.cli.app import engine_of, for_each, print_error
 from swapbox.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -157,9 +157,10 @@ def rm(ctx: click.Context, containers: tuple[str, ...], *, force: bool, volumes:
     def remove(name: str) -> None:
         try:
             container = service.find(name)
-        except NotFound:
+        except NotFound as error:
             if not force:
                 raise
+            print_error(error)
             return
         service.remove(container, force=force)
         click.echo(name)

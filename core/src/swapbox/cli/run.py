@@ -110,12 +110,17 @@ def _run(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
         return _dry_run(engine, given)
     size = terminal_size(1) if given["tty"] and not given["detach"] else None
     with SignalProxy().installed() as proxy, _cidfile(given["cidfile"]) as write_id:
+
+        def get_image() -> None:
+            with proxy.lifted():
+                _pull(engine, given)
+
         started = monitor.run(
             engine,
             given,
             attach=not given["detach"],
             console_size=size,
-            missing=lambda: _pull(engine, given),
+            missing=get_image,
             created=write_id,
         )
         if given["detach"]:
@@ -188,8 +193,7 @@ def _cidfile(path: str | None) -> Iterator[Any]:
         raise InvalidInput(f"failed to create the container ID file {path}: {error.strerror}") from None
     try:
         yield lambda id: os.write(fd, id.encode())
-    except BaseException:
-        Path(path).unlink(missing_ok=True)
-        raise
     finally:
+        if not os.fstat(fd).st_size:
+            Path(path).unlink(missing_ok=True)
         os.close(fd)

@@ -22,12 +22,12 @@ from swapbox.drivers.logging import LogInfo, LogWriter, Stream
 from swapbox.drivers.network import Endpoint, Network
 from swapbox.drivers.storage import Mount
 from swapbox.errors import Conflict, Unavailable, Unsupported
-from swapbox.linux import mounts
+from swapbox.linux import mounts, syscalls
 from swapbox.linux.process import Process
 from swapbox.paths import USER_VARIABLE
 
 if TYPE_CHECKING:
-    from swapbox.drivers.cgroup import CgroupHandle
+    from swapbox.drivers.cgroup import Resources
     from swapbox.engine import Engine
 
 
@@ -61,11 +61,15 @@ def launch(engine: Engine, container: Container, *, console_size: tuple[int, int
         run = engine.paths.make(engine.paths.container_run(container.id))
         bundle = _mount(storage.mounts(container.id), run)
         spec = container_spec(engine, container, bundle=bundle, console_size=console_size)
+        resources = _possible_resources(engine, container, spec)
+        if not ("devices" in resources or container.config.privileged or engine.unprivileged):
+            _forbid_device_nodes(spec, bundle / "rootfs")
         (bundle / "config.json").write_text(json.dumps(spec))
-        return _run(engine, container, spec, bundle=bundle, run=run)
+        return _run(engine, container, spec, resources, bundle=bundle, run=run)
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        raise Unavailable(f"cannot start container {container.name}:{where} {error.strerror}") from error
+        where = f"{error.filename}: " if error.filename else ""
+        reason = os.strerror(error.errno or 0).lower()
+        raise Unavailable(f"cannot start container {container.name}: {where}{reason}") from error
 
 
 def rootfs_path(run: Path) -> Path:
@@ -131,14 +135,16 @@ def _view(container: Container) -> Mapping[str, Any]:
     return {"id": container.id, "name": container.name, "config": container.config.to_json()}
 
 
-def _run(engine: Engine, container: Container, spec: Spec, *, bundle: Path, run: Path) -> Launch:
+def _run(
+    engine: Engine, container: Container, spec: Spec, resources: Resources, *, bundle: Path, run: Path
+) -> Launch:
     config = container.config
     isolation = engine.selector.open("isolation", made_with=config.isolation)
     writer = engine.selector.open("logging", made_with=config.logging).open(
         log_info(engine, container), config.log_opts
     )
     pipes = _open_pipes(terminal=config.tty, stdin=config.stdin_open)
-    cgroup = _make_cgroup(engine, container, spec)
+    cgroup = engine.selector.open("cgroup", made_with=config.cgroup).create(cgroup_path(container.id), resources)
     request = CreateRequest(
         id=container.id,
         bundle=bundle,
@@ -172,7 +178,7 @@ def _open_pipes(*, terminal: bool, stdin: bool) -> _Pipes:
     if stdin:
         in_read, in_write = os.pipe()
     else:
-        in_read, in_write = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), -1
+        in_read, in_write = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), -1
     return _Pipes({"stdout": out_read, "stderr": err_read}, in_write, Stdio(in_read, out_write, err_write), None)
 
 
@@ -191,8 +197,8 @@ def _receive_terminal(console: _socket.socket) -> int:
 # -- cgroup, network, socket, record ------------------------------------------------------------------------------
 
 
-def _make_cgroup(engine: Engine, container: Container, spec: Spec) -> CgroupHandle:
-    """Make the cgroup; a limit the host cannot set is an error when the user asked for it."""
+def _possible_resources(engine: Engine, container: Container, spec: Spec) -> Resources:
+    """Return what the host can set; a limit it cannot set is an error when the user asked for it."""
     controller = engine.selector.open("cgroup", made_with=container.config.cgroup)
     resources = {name: dict(part) if isinstance(part, dict) else part for name, part in _resources(spec)}
     for key, reason in controller.missing(resources).items():
@@ -205,7 +211,15 @@ def _make_cgroup(engine: Engine, container: Container, spec: Spec) -> CgroupHand
             resources[section].pop(item, None)
         else:
             resources.pop(section, None)
-    return controller.create(cgroup_path(container.id), resources)
+    return resources
+
+
+def _forbid_device_nodes(spec: Spec, rootfs: Path) -> None:
+    """Without device rules a node is the host's device: let the container make none, nor open those of its image."""
+    for held in spec["process"]["capabilities"].values():
+        if "CAP_MKNOD" in held:
+            held.remove("CAP_MKNOD")
+    syscalls.mount_setattr(rootfs, set=syscalls.MOUNT_ATTR_NODEV)
 
 
 def _resources(spec: Spec) -> Iterable[tuple[str, Any]]:

@@ -115,7 +115,7 @@ def _container(engine: Engine, kind: str, details: Mapping[str, Any], sock: _soc
 
     options = run_options(details["flags"], engine.environment, Path.cwd())
     try:
-        image = engine.images.find(options.image)
+        image = engine.images.find(options.image, platform=details["flags"]["platform"])
     except NotFound:
         Reference.parse(options.image)  # a malformed one is not looked for anywhere
         return None
@@ -242,7 +242,12 @@ def _tear_down(engine: Engine, container_id: str, state: RunState) -> None:
 
 def finish_handed_over(settings: dict[str, Any], session: Session, status: int, *, container_id: str) -> None:
     """Tear down in the lean interpreter, which has imported swapbox only now."""
-    _finish(Engine.from_settings(settings), session, status, container_id)
+
+    def warn(message: str) -> None:
+        for client in session.clients:
+            client.send(b"M" + message.encode())
+
+    _finish(Engine.from_settings(settings, warn=warn), session, status, container_id)
 
 
 def _hand_over(engine: Engine, container: Container, session: Session) -> Session:

@@ -12,6 +12,7 @@ letter direction payload
 ``E``  to client not started; a marshalled (class name, message, hint, exit code)
 ``O``  to client bytes of stdout (of the terminal, when there is one)
 ``R``  to client bytes of stderr
+``M``  to client a warning for the user
 ``X``  to client the container has ended and is torn down; its exit code
 ``I``  to monitor bytes for stdin
 ``C``  to monitor end of stdin

@@ -65,7 +65,10 @@ def resolve_user(rootfs: Path, user: str, *, group_add: Iterable[str] = ()) -> U
         gid = _find_group(groups, group, f"unable to find group {group}: no matching entries in group file")
     elif account.name:
         others = tuple(item.gid for item in groups if account.name in item.members)
-    extra = tuple(_find_group(groups, item, f"Unable to find group {item}") for item in added)
+    extra = tuple(
+        _find_group(groups, item, f"Unable to find group {item}: no matching entries in group file")
+        for item in added
+    )
     return User(account.uid, gid, tuple(dict.fromkeys((gid, *others, *extra))), account.home or "/")
 
 

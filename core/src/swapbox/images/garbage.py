@@ -18,11 +18,11 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swapbox.errors import Conflict, NotFound, PluginError, SwapboxError, Unsupported
+from swapbox.errors import Conflict, NotFound, PluginError, SwapboxError, Unsupported, from_os_error
 from swapbox.linux.trees import remove_tree
 from swapbox.store.owners import OWNER_LABEL, is_gone
 
@@ -45,7 +45,11 @@ def removal_lock(root: Path, *, alone: bool) -> Iterator[None]:
 
     Never taken inside a database transaction: whoever holds it may need one.
     """
-    fd = os.open(root / "removal.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    path = root / "removal.lock"
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise from_os_error(error, f"open {path}") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         yield
@@ -59,15 +63,18 @@ def drop_leases_of_the_dead(database: Database) -> None:
     database.executemany("DELETE FROM leases WHERE owner = ?", ((one,) for one in owners if is_gone(one)))
 
 
-def storage_drivers(engine: Engine) -> Iterator[StorageDriver]:
-    """Yield every driver that has snapshots in this root; one whose plugin is gone keeps them."""
+def storage_drivers(engine: Engine, *, warn: Callable[[str], None]) -> Iterator[StorageDriver]:
+    """Yield every driver that has snapshots in this root; one whose plugin is gone keeps them.
+
+    :param warn: told of that.
+    """
     directory = engine.paths.root / "storage"
     for entry in sorted(os.scandir(directory), key=lambda entry: entry.name) if directory.is_dir() else ():
         if entry.is_dir():
             try:
                 yield engine.selector.open("storage", made_with=entry.name)
             except (PluginError, Unsupported) as error:
-                engine.warn(f"layers stay in {entry.path}: {error}")
+                warn(f"layers stay in {entry.path}: {error}")
 
 
 def collect(engine: Engine, *, kept: float = KEPT) -> None:
@@ -78,7 +85,7 @@ def collect(engine: Engine, *, kept: float = KEPT) -> None:
     before = time.time() - kept
     with removal_lock(engine.paths.root, alone=True):
         drop_leases_of_the_dead(engine.database)
-        for driver in storage_drivers(engine):
+        for driver in storage_drivers(engine, warn=lambda _: None):
             with contextlib.suppress(SwapboxError, OSError):
                 _collect_snapshots(engine, driver, before=before)
                 driver.cleanup()

@@ -130,7 +130,8 @@ def _untag(
         database.execute("DELETE FROM images WHERE id = ?", (image.id,))
     # What needs it was asked under the lock, so no pull relies on these.
     top_first = [chain for chain in reversed(chain_ids(image.diff_ids)) if chain in chains]
-    removed = set().union(*(remove_snapshots(driver, top_first) for driver in storage_drivers(engine)))
+    drivers = storage_drivers(engine, warn=engine.warn)
+    removed = set().union(*(remove_snapshots(driver, top_first) for driver in drivers))
     for digest in blobs:
         engine.content.remove(digest)
     return (image.id, *(chain for chain in top_first if chain in removed))

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from swapbox.errors import InvalidInput, NotFound, SwapboxError, from_os_error
+from swapbox.errors import InvalidInput, NotFound, SwapboxError
 from swapbox.references import Reference
 
 if TYPE_CHECKING:
@@ -64,16 +64,20 @@ class Images:
 
     # -- looking ------------------------------------------------------------------------------------------------
 
-    def find(self, text: str) -> Image:
+    def find(self, text: str, *, platform: str | None = None) -> Image:
         """Return an image by reference, id or unique beginning of its id.
 
-        :raises NotFound: there is none.
+        :param platform: what the image must be for, if that matters.
+        :raises NotFound: there is none, or none for the platform.
         :raises InvalidInput: the text is no reference, or the beginning of several ids.
         """
         row = self._by_reference(text) or self._by_id(text)
         if row is None:
             raise NotFound(f"No such image: {_with_tag(text)}")
-        return self._image(row)
+        image = self._image(row)
+        if platform is not None:
+            _check_platform(image, text, platform)
+        return image
 
     def _by_reference(self, text: str) -> sqlite3.Row | None:
         try:
@@ -340,8 +344,19 @@ def _stored_layers(content: ContentStore, layers: Sequence[Descriptor], diff_ids
 def _open(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
-    except OSError as error:
-        raise from_os_error(error, f"read layer {path}") from error
+    except FileNotFoundError as error:
+        raise NotFound(f"no such blob: sha256:{path.name}", hint="it has got lost: pull it again") from error
+
+
+def _check_platform(image: Image, text: str, wanted: str) -> None:
+    from swapbox.images import platforms
+
+    actual = platforms.of(image.config)
+    if actual not in platforms.acceptable(platforms.Platform.parse(wanted)):
+        raise NotFound(
+            f"image with reference {_with_tag(text)} was found but does not provide the specified platform: "
+            f"wanted {wanted}, actual {actual}"
+        )
 
 
 def _with_tag(text: str) -> str:

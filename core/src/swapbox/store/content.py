@@ -22,6 +22,7 @@ from pathlib import Path
 
 from swapbox.descriptors import Descriptor, check_digest, digest_of
 from swapbox.errors import AlreadyExists, DataError, NotFound, PermissionDenied, SwapboxError, Unavailable
+from swapbox.paths import make_private
 
 CHUNK = 256 * 1024
 """Bytes per read or write: large enough to forget the call, small enough to stay in the processor's cache."""
@@ -97,8 +98,8 @@ class ContentStore:
         final = self.path(descriptor.digest)
         partial = self.root / "ingest" / f"{final.parent.name}-{final.name}"
         with _border(partial):
-            _make_private(final.parent)
-            _make_private(partial.parent)
+            make_private(final.parent)
+            make_private(partial.parent)
         while not final.is_file():
             with _border(partial):
                 fd = _open_locked(partial)
@@ -262,13 +263,6 @@ def _open_locked(path: Path) -> int | None:
         raise
     os.close(fd)
     return None
-
-
-def _make_private(directory: Path) -> None:
-    """Make a directory and its parents with mode 0700 (``Path.mkdir`` gives parents the default mode)."""
-    if not directory.is_dir():
-        _make_private(directory.parent)
-        directory.mkdir(mode=0o700, exist_ok=True)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -55,7 +55,7 @@ CREATE INDEX containers_image ON containers(image);
 CREATE INDEX containers_created ON containers(created);
 CREATE TABLE leases (
     owner TEXT NOT NULL,              -- pid and start time of the process that needs the resource
-    resource TEXT NOT NULL,           -- blob digest
+    resource TEXT NOT NULL,           -- blob digest or chainID
     PRIMARY KEY (owner, resource)
 ) WITHOUT ROWID;
 CREATE INDEX leases_resource ON leases(resource);

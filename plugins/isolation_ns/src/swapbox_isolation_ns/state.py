@@ -57,7 +57,11 @@ class StateDir:
             self.path.mkdir(mode=0o700)
         except FileExistsError:
             raise AlreadyExists(f"container {self.id} already exists in {self.path.parent}") from None
-        os.mkfifo(self.gate, 0o600)
+        try:
+            os.mkfifo(self.gate, 0o600)
+        except BaseException:
+            self.path.rmdir()
+            raise
 
     def write(self, pid: int, bundle: Path, seccomp: Filter | None) -> None:
         """Remember the container's init, and the filter that exec sessions get too."""

@@ -107,6 +107,8 @@ class Writer:
 
     def _append(self, records: bytes) -> None:
         """Write whole records; as with Docker, the one that reaches the size is the last of its file."""
+        if self._fd < 0:  # The last rotation found no place for a new file; another one would cost an old file.
+            self._open()
         if self._max_size is None or self._size + len(records) < self._max_size:
             self._write_all(records)
             return

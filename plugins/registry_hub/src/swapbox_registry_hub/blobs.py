@@ -10,9 +10,9 @@ import requests
 
 from swapbox.descriptors import Descriptor
 from swapbox.errors import DataError, Unavailable
-from swapbox_registry_hub.wire import BROKEN, translated
+from swapbox_registry_hub.wire import BROKEN, content_length, translated
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]+/([0-9]{1,19}|\*)")
 
 
 class HttpBlob:
@@ -54,14 +54,14 @@ class HttpBlob:
 
 def _start(response: requests.Response, descriptor: Descriptor) -> int:
     """Return the offset of the body's first byte; raise when the blob's length is not the descriptor's."""
-    start, total = 0, response.headers.get("Content-Length", "")
+    start, total = 0, content_length(response)
     if response.status_code == requests.codes.partial_content:
         match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if match is None:
             response.close()
             raise DataError(f"registry sent a part of blob {descriptor.digest} and not which")
-        start, total = int(match[1]), match[3]
-    if total.isdecimal() and int(total) != descriptor.size:
+        start, total = int(match[1]), None if match[2] == "*" else int(match[2])
+    if total not in (None, descriptor.size):
         response.close()
         raise DataError(f"blob {descriptor.digest} has {total} bytes instead of {descriptor.size}")
     return start

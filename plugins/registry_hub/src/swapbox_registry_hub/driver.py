@@ -28,7 +28,7 @@ from swapbox_registry_hub.blobs import HttpBlob
 from swapbox_registry_hub.credentials import Keyring
 from swapbox_registry_hub.login import Login
 from swapbox_registry_hub.transport import Transport
-from swapbox_registry_hub.wire import error_body, read_all
+from swapbox_registry_hub.wire import content_length, error_body, read_all
 
 _ACCEPT = {"Accept": ", ".join(sorted(INDEXES | MANIFESTS))}
 _VAGUE = {"", "application/json", "application/octet-stream", "text/plain"}
@@ -79,11 +79,11 @@ class Driver:
         name = reference.digest or reference.tag or "latest"
         response = self._get_manifest("HEAD", reference, name)
         media_type = _media_type(response)
-        length = response.headers.get("Content-Length", "")
+        length = content_length(response)
         digest = response.headers.get("Docker-Content-Digest", "")
         response.close()
-        if response.ok and digest and length.isdecimal() and media_type not in _VAGUE:
-            return _agreed(reference, Descriptor(media_type, check_digest(digest), int(length)))
+        if response.ok and digest and length is not None and media_type not in _VAGUE:
+            return _agreed(reference, Descriptor(media_type, check_digest(digest), length))
         return self._resolve_by_content(reference, name)
 
     def manifest(self, reference: Reference, descriptor: Descriptor) -> bytes:

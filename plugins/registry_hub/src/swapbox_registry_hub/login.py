@@ -125,7 +125,10 @@ class Login:
 
 def _check_realm(realm: str, reference: Reference, credentials: Credentials) -> None:
     """Refuse a token service that is no address, or that would get a password in clear over the network."""
-    parts = urllib.parse.urlsplit(realm)
+    try:
+        parts = urllib.parse.urlsplit(realm)
+    except ValueError:
+        parts = urllib.parse.urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise DataError(f"registry {reference.host} names an invalid token service {refusals.clean(realm)!r}")
     if parts.scheme == "http" and any(credentials) and not is_local(parts.netloc):

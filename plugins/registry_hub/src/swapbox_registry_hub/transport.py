@@ -170,4 +170,4 @@ def _delay(response: requests.Response, attempt: int) -> float | None:
 
 def _origin(url: str) -> tuple[str, str]:
     parts = urllib.parse.urlsplit(url)
-    return parts.scheme, parts.netloc
+    return parts.scheme, parts.netloc.lower()

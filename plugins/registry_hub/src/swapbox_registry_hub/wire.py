@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import ssl
 import urllib.parse
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from swapbox_registry_hub import refusals
 _SLOW = "try again, or set a longer timeout in the option timeout"
 _TIMEOUTS = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
 _ERROR_BODY = 64 * 1024
+_SIZE = re.compile(r"[0-9]{1,19}")
 BROKEN = (
     urllib3.exceptions.HTTPError,
     requests.RequestException,
@@ -43,10 +45,16 @@ def read_all(response: requests.Response, limit: int) -> bytes:
             raise translated(error, host, None) from error
     if len(data) > limit:
         raise DataError(f"answer of registry {host} is longer than {limit} bytes")
-    length = response.headers.get("Content-Length", "")
-    if length.isdecimal() and len(data) < int(length):
+    length = content_length(response)
+    if length is not None and len(data) < length:
         raise Unavailable(f"answer of registry {host} ended after {len(data)} of {length} bytes")
     return data
+
+
+def content_length(response: requests.Response) -> int | None:
+    """Return how many bytes an answer says its body has; None when it does not say, or nonsense."""
+    text = response.headers.get("Content-Length", "")
+    return int(text) if _SIZE.fullmatch(text) else None
 
 
 def error_body(response: requests.Response) -> bytes:

@@ -1,0 +1,300 @@
+"""Commands and monitors that are killed, or get in each other's way: nothing is lost and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from swapbox.testing.process import wait_until
+from swapbox.testing.sandbox import Sandbox
+
+pytestmark = pytest.mark.root
+
+PATCHED = """
+import importlib, os, signal, sys
+from swapbox.cli import main
+
+place, what, *arguments = sys.argv[1:]
+module, _, name = place.partition(":")
+module = importlib.import_module(f"swapbox.containers.{module}")
+original, command = getattr(module, name), os.getpid()
+
+def patched(*args, **options):
+    if what == "wait":
+        open(os.environ["GATE"]).read()
+    if what.startswith("after"):
+        original(*args, **options)
+    if what.endswith("both"):
+        os.kill(command, signal.SIGKILL)
+    if what != "wait":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, **options)
+
+setattr(module, name, patched)
+main(arguments)
+"""
+"""A command in whose monitor one function waits, or kills the monitor, or both, before or after its work."""
+
+FOREVER = ("busybox", "sleep", "1000")
+COUNT = "i=0; while [ $i -lt 200 ]; do echo $i; i=$((i+1)); usleep 10000; done; exit 7"
+COUNTED = b"".join(b"%d\n" % number for number in range(200))
+
+
+def patched(swapbox: Sandbox, place: str, what: str, *arguments: str) -> list[str]:
+    """Return the command line of a swapbox in which ``place`` (``module:function``) is deadly, or waits."""
+    return [sys.executable, "-P", "-c", PATCHED, place, what, *swapbox.argv(*arguments)[1:]]
+
+
+def run(swapbox: Sandbox, argv: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(argv, capture_output=True, timeout=60, env=swapbox.environment, stdin=subprocess.DEVNULL)
+
+
+def files(swapbox: Sandbox) -> set[Path]:
+    """Return what is below the roots; SQLite's files come and go."""
+    paths = {path for top in (swapbox.root, swapbox.run_root) for path in top.rglob("*")}
+    return {path for path in paths if ".sqlite" not in path.name}
+
+
+@pytest.fixture
+def clean(swapbox: Sandbox) -> set[Path]:
+    """What is there when every kind of cache is."""
+    swapbox.ok("run", "--rm", "busybox", "true")
+    return files(swapbox)
+
+
+@pytest.mark.parametrize("victims", ["monitor", "both"])
+@pytest.mark.parametrize(
+    ("place", "when", "status"),
+    [
+        ("launch:_mount", "before", "created"),
+        ("launch:_mount", "after", "created"),
+        ("launch:_make_cgroup", "after", "created"),
+        ("launch:_connect", "before", "created"),
+        ("launch:_set_running", "before", "created"),
+        ("launch:_set_running", "after", "exited"),
+        ("monitor:_session", "before", "running"),
+    ],
+)
+def test_a_monitor_killed_at_the_start_leaves_the_truth_and_nothing_else(
+    swapbox: Sandbox, clean: set[Path], place: str, when: str, status: str, victims: str
+) -> None:
+    outcome = run(swapbox, patched(swapbox, place, f"{when} {victims}", "run", "--name", "victim", *FOREVER))
+    if victims == "both":
+        assert outcome.returncode == -signal.SIGKILL
+    else:
+        assert (outcome.returncode, outcome.stdout) == (125, b"")
+        assert b"monitor" in outcome.stderr
+    assert swapbox.names() == (["victim"] if status == "running" else [])
+    state = swapbox.state("victim")
+    assert state["Status"] == status
+    assert ("monitor died" in state["Error"]) == (status == "created")
+    assert swapbox.ok("rm", "-f", "victim") == "victim"
+    swapbox.assert_no_leaks()
+    assert files(swapbox) == clean
+
+
+@pytest.mark.parametrize("place", ["monitor:_tear_down", "teardown:free", "teardown:remove_run_directory"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_monitor_killed_at_the_end_leaves_an_exited_container(
+    swapbox: Sandbox, clean: set[Path], place: str, when: str
+) -> None:
+    run(swapbox, patched(swapbox, place, f"{when} monitor", "run", "--name", "victim", "busybox", "echo", "hi"))
+    assert swapbox.names() == []
+    assert swapbox.state("victim")["Status"] == "exited"
+    assert swapbox.ok("logs", "victim") == "hi"
+    assert swapbox.ok("rm", "victim") == "victim"
+    swapbox.assert_no_leaks()
+    assert files(swapbox) == clean
+
+
+@pytest.mark.parametrize("victims", ["monitor", "both"])
+@pytest.mark.parametrize(
+    "place", ["monitor:_tear_down", "teardown:free", "teardown:remove", "teardown:_remove_tree"]
+)
+def test_a_container_of_rm_is_removed_though_its_monitor_was_killed(
+    swapbox: Sandbox, clean: set[Path], place: str, victims: str
+) -> None:
+    run(swapbox, patched(swapbox, place, f"before {victims}", "run", "--rm", "busybox", "true"))
+    wait_until(lambda: swapbox.names("-a") == [], "it is removed")
+    assert files(swapbox) == clean
+
+
+def monitor_of(swapbox: Sandbox, name: str) -> int:
+    """Return the pid of a container's monitor, once it is the lean one."""
+    status = Path(f"/proc/{swapbox.state(name)['Pid']}/status").read_text()
+    pid = int(status.split("PPid:")[1].split()[0])
+    wait_until(lambda: b"lean.py" in Path(f"/proc/{pid}/cmdline").read_bytes(), "the monitor is lean")
+    return pid
+
+
+@pytest.mark.parametrize("verb", [("rm", "-f"), ("kill",), ("stop", "-t", "0")])
+def test_a_container_outlives_its_monitor_and_can_be_ended(
+    swapbox: Sandbox, clean: set[Path], verb: tuple[str, ...]
+) -> None:
+    swapbox.ok("run", "-d", "--name", "orphan", *FOREVER)
+    os.kill(monitor_of(swapbox, "orphan"), signal.SIGKILL)
+    assert swapbox.names() == ["orphan"]
+    assert swapbox.ok(*verb, "orphan") == "orphan"
+    assert swapbox.names() == []
+    if verb != ("rm", "-f"):
+        assert swapbox.state("orphan")["ExitCode"] == 255
+        swapbox.ok("rm", "orphan")
+    swapbox.assert_no_leaks()
+    assert files(swapbox) == clean
+
+
+def test_rm_f_does_not_wait_for_ever_for_a_stuck_monitor(swapbox: Sandbox, clean: set[Path]) -> None:
+    swapbox.ok("run", "-d", "--name", "stuck", *FOREVER)
+    os.kill(monitor_of(swapbox, "stuck"), signal.SIGSTOP)
+    assert swapbox.ok("rm", "-f", "stuck") == "stuck"
+    swapbox.assert_no_leaks()
+    assert files(swapbox) == clean
+
+
+def test_a_killed_init_is_an_exit_with_137(swapbox: Sandbox) -> None:
+    swapbox.ok("run", "-d", "--name", "shot", *FOREVER)
+    os.kill(swapbox.state("shot")["Pid"], signal.SIGKILL)
+    assert swapbox.wait_exited("shot") == 137
+
+
+def test_the_container_of_a_killed_command_goes_on_with_its_whole_log(swapbox: Sandbox) -> None:
+    with swapbox.start("run", "--name", "left", "busybox", "sh", "-c", COUNT) as command:
+        assert command.stdout
+        assert command.stdout.readline() == b"0\n"
+        command.kill()
+    assert swapbox.names() == ["left"]
+    assert swapbox.wait_exited("left") == 7
+    assert swapbox("logs", "left").stdout == COUNTED
+
+
+@pytest.mark.parametrize("place", ["launch:_mount", "launch:_set_running", "monitor:_session"])
+@pytest.mark.parametrize("options", [("-d",), ()])
+def test_a_command_killed_while_its_container_starts_loses_nothing(
+    swapbox: Sandbox, place: str, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    argv = patched(swapbox, place, "wait", "run", *options, "--name", "left", "busybox", "sh", "-c", COUNT)
+    with subprocess.Popen(argv, env={**swapbox.environment, "GATE": str(gate)}) as command:
+        opened = os.open(gate, os.O_WRONLY)  # returns when the monitor has come there
+        command.kill()
+        command.wait()
+        os.close(opened)
+    assert swapbox.wait_exited("left") == 7
+    assert swapbox("logs", "left").stdout == COUNTED
+
+
+@pytest.mark.parametrize("lean", [False, True])
+def test_input_ends_with_the_command_that_gave_it(swapbox: Sandbox, lean: bool) -> None:
+    script = "echo ready; cat; exit 5"
+    with swapbox.start("run", "-i", "--name", "reader", "busybox", "sh", "-c", script, stdin=-1) as command:
+        assert command.stdout
+        assert command.stdout.readline() == b"ready\n"
+        if lean:
+            monitor_of(swapbox, "reader")
+        command.kill()
+    assert swapbox.wait_exited("reader") == 5
+
+
+def test_a_detached_container_keeps_its_input_open(swapbox: Sandbox) -> None:
+    swapbox.ok("run", "-d", "-i", "--name", "reader", "busybox", "cat")
+    monitor_of(swapbox, "reader")
+    assert swapbox.names() == ["reader"]
+
+
+def test_rm_f_of_a_container_that_starts_waits_for_its_monitor(
+    swapbox: Sandbox, clean: set[Path], tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    argv = patched(swapbox, "launch:_set_running", "wait", "run", "--name", "early", *FOREVER)
+    environment = {**swapbox.environment, "GATE": str(gate)}
+    with subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE) as command:
+        opened = os.open(gate, os.O_WRONLY)
+        swapbox("rm", "early").fails(1, "is running")
+        with swapbox.start("rm", "-f", "early") as remover:
+            wait_until(lambda: "Removal In Progress" in swapbox.ok("ps", "-a"), "rm has begun")
+            os.close(opened)
+            assert remover.wait(60) == 0
+        assert command.stderr
+        assert b"early" in command.stderr.read()
+    assert command.returncode == 125
+    assert swapbox.names("-a") == []
+    swapbox.assert_no_leaks()
+    assert files(swapbox) == clean
+
+
+def test_two_rm_f_at_once_both_succeed(swapbox: Sandbox, clean: set[Path]) -> None:
+    for _ in range(5):
+        swapbox.ok("run", "-d", "--name", "twice", *FOREVER)
+        with swapbox.start("rm", "-f", "twice") as one, swapbox.start("rm", "-f", "twice") as other:
+            errors = [command.communicate(timeout=60)[1] for command in (one, other)]
+        assert (one.returncode, other.returncode, errors) == (0, 0, [b"", b""])
+    swapbox.assert_no_leaks()
+    assert files(swapbox) == clean
+
+
+def test_stop_and_the_exit_at_the_same_moment(swapbox: Sandbox) -> None:
+    for number in range(5):
+        swapbox.ok("run", "-d", "--name", f"n{number}", "busybox", "sh", "-c", "trap 'exit 3' TERM; usleep 100000")
+        assert swapbox.ok("stop", f"n{number}") == f"n{number}"
+        assert swapbox.state(f"n{number}")["Status"] == "exited"
+        assert swapbox.state(f"n{number}")["ExitCode"] in (0, 3)
+
+
+START = """
+import sys
+from pathlib import Path
+from swapbox import Engine
+
+engine = Engine(root=Path(sys.argv[1]), run_root=Path(sys.argv[2]))
+engine.containers.start(engine.containers.find(sys.argv[3]))
+"""
+CREATE = """
+import sys
+from pathlib import Path
+from swapbox import Engine
+from swapbox.containers.options import RunOptions
+
+engine = Engine(root=Path(sys.argv[1]), run_root=Path(sys.argv[2]))
+options = RunOptions("busybox", ("sleep", "1000"), name="contended")
+engine.containers.create(options, image=engine.images.find("busybox"))
+"""
+
+
+def test_of_two_starts_at_once_one_runs_and_the_other_harms_nothing(swapbox: Sandbox) -> None:
+    roots = [str(swapbox.root), str(swapbox.run_root)]
+    subprocess.run([sys.executable, "-c", CREATE, *roots], check=True, env=swapbox.environment)
+    argv = [sys.executable, "-c", START, *roots, "contended"]
+    starters = [subprocess.Popen(argv, env=swapbox.environment, stderr=subprocess.PIPE) for _ in range(3)]
+    errors = [starter.communicate(timeout=60)[1] for starter in starters]
+    assert sorted(starter.returncode for starter in starters) == [0, 1, 1]
+    assert sum(b"is already running" in error for error in errors) == 2
+    assert swapbox.state("contended")["Running"] is True
+
+
+# - odd callers ---------------------------------------------------------------------------------------------------
+
+
+def test_the_exit_code_is_known_though_the_caller_ignores_sigchld(swapbox: Sandbox) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "os.execv(sys.argv[1], sys.argv[1:])\n"
+    )
+    argv = swapbox.argv("run", "--rm", "busybox", "sh", "-c", "exit 3")
+    assert run(swapbox, [sys.executable, "-c", script, *argv]).returncode == 3
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_may_be_closed(swapbox: Sandbox, closed: str) -> None:
+    argv = swapbox.argv("run", "-i", "--rm", "busybox", "sh", "-c", "cat; echo hi; exit 3")
+    outcome = run(swapbox, ["sh", "-c", f'"$0" "$@" {closed}', *argv])
+    assert outcome.returncode == 3
+    assert outcome.stdout == (b"" if ">&-" in closed.split() else b"hi\n")
