@@ -129,5 +129,4 @@ def test_a_device_of_the_host_is_not_opened(empty_swapbox: Sandbox, registry: st
     )
     result = empty_swapbox("run", "--rm", *options, reference, "sh", "-c", f"{script} && echo ok")
     assert result.out.split() == ["0", "ok"]
-    refused = ("not permitted", "Permission denied", "No such file")
-    assert sum(line.startswith("cat: ") and line.endswith(refused) for line in result.err.splitlines()) == 3
+    assert result.err.count("cat: can't open") == 3

@@ -15,7 +15,7 @@ from swapbox.errors import InvalidInput, NotFound
 # What a privileged container does not get of the host's /dev: it has its own of each.
 _OWN = frozenset({"pts", "shm", "fd", "mqueue", "console", ".lxc", ".lxd-mounts", ".udev"})
 
-# Making any node, as CAP_MKNOD promises; zero, null, full, urandom, random, tty, console; ptmx and the ptys.
+# Making any node, as CAP_MKNOD promises; zero, null, full, urandom, random, tty, console; ptmx and the ptys; tun.
 _ALLOWED = (
     ("c", None, None, "m"),
     ("b", None, None, "m"),
@@ -28,6 +28,7 @@ _ALLOWED = (
     ("c", 5, 1, "rwm"),
     ("c", 5, 2, "rwm"),
     ("c", 136, None, "rwm"),
+    ("c", 10, 200, "rwm"),
 )
 
 Device = dict[str, Any]

@@ -215,7 +215,7 @@ def _possible_resources(engine: Engine, container: Container, spec: Spec) -> Res
 
 
 def _forbid_device_nodes(spec: Spec, rootfs: Path) -> None:
-    """Without device rules a node is the host's device: let the container make none, nor open those of its image."""
+    """Let no device node be made, nor one of the image be opened: without rules they are the host's devices."""
     for held in spec["process"]["capabilities"].values():
         if "CAP_MKNOD" in held:
             held.remove("CAP_MKNOD")
