@@ -110,7 +110,12 @@ def test_input_reaches_the_command_and_its_end_too(started: Started) -> None:
 
 @pytest.mark.parametrize("started", ["exec seq 1 300000"], indirect=True)
 def test_a_slow_client_holds_the_command_back_and_loses_nothing(started: Started) -> None:
-    runner = threading.Thread(target=lambda: started.session.run() == 0 and started.session.notify(b"X0"))
+
+    def run() -> None:
+        started.session.run()
+        started.session.notify(b"X0")
+
+    runner = threading.Thread(target=run)
     runner.start()
     expected = b"".join(b"%d\n" % number for number in range(1, 300001))
     assert _stdout(started.received()) == expected
@@ -131,13 +136,77 @@ def test_a_session_goes_on_after_a_hand_over_with_its_unfinished_line(started: S
     while started.session.run(0.01) is None and started.session.splitters["stdout"].pending != b"start":
         pass
     exported = started.session.export()
+    assert started.log.closed
     os.close(started.session.pidfd)
     started.session = restore(exported, writer=started.log)
+    session = started.session
+    assert not any(
+        map(os.get_inheritable, (*session.outputs.values(), session.stdin, session.clients[0].sock.fileno()))
+    )
     started.client.send(b"I-end\n")
     status = started.session.run()
     assert status is not None
     assert os.waitstatus_to_exitcode(status) == 7
     assert started.log.text("stdout") == b"start-end\n"
+
+
+class BrokenLog(MemoryLog):
+    """A log driver with a bug."""
+
+    def write(self, stream: Stream, chunk: bytes, time: int) -> None:
+        raise KeyError(stream)
+
+    def close(self) -> None:
+        raise KeyError("close")
+
+
+@pytest.mark.parametrize("started", ["echo out; exit 3"], indirect=True)
+def test_a_faulty_log_driver_stops_neither_the_command_nor_its_output(started: Started) -> None:
+    started.session.writer = BrokenLog()
+    status = started.session.run()
+    assert status is not None
+    assert os.waitstatus_to_exitcode(status) == 3
+    started.session.notify(b"X3")
+    assert started.received() == [b"Oout\n", b"X3"]
+
+
+@pytest.mark.parametrize("started", ["cat; echo done"], indirect=True)
+def test_input_ends_with_the_client_that_owns_it(started: Started) -> None:
+    started.session.clients[0].ends_input = True
+    started.client.send(b"Ihello\n")
+    started.client.close()
+    assert started.session.run() == 0
+    assert started.log.text("stdout") == b"hello\ndone\n"
+
+
+def test_a_terminal_with_unread_input_is_held_back_by_a_slow_client_too() -> None:
+    master, slave = os.openpty()
+    process = subprocess.Popen(["yes"], stdin=slave, stdout=slave, stderr=slave)
+    process.returncode = 0  # the session reaps it
+    os.close(slave)
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    client, splitters = Client(theirs), {"stdout": LineSplitter()}
+    session = Session(
+        init=process.pid,
+        outputs={"stdout": master},
+        stdin=-1,
+        terminal=master,
+        listener=None,
+        clients=[client],
+        writer=None,
+        splitters=splitters,
+    )
+    for _ in range(2):
+        ours.send(b"I" + b"x" * 65000)  # more than a terminal takes
+    while session.run(0.01) is None and not (client.queue and session.input):
+        pass
+    assert session.run(0.1) is None
+    assert len(client.queue) == 1
+    process.send_signal(9)
+    ours.close()
+    assert session.run() == 9
+    os.close(session.pidfd)
+    os.close(master)
 
 
 def test_the_loop_imports_only_what_an_interpreter_has_anyway() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from swapbox.containers.config import IdMapping
-from swapbox.containers.users import User, private_mappings, resolve_user, rootless_mappings
+from swapbox.containers.users import User, private_mappings, resolve_user
 from swapbox.errors import DataError, InvalidInput, NotFound
 
 PASSWD = """\
@@ -142,11 +142,3 @@ def test_private_ids_come_from_the_ranges_of_swapbox(tmp_path: Path) -> None:
 
 def test_without_files_private_ids_are_a_fixed_range(tmp_path: Path) -> None:
     assert private_mappings(tmp_path) == ((IdMapping(0, 524_288, 65_536),),) * 2
-
-
-def test_a_rootless_user_becomes_root_and_its_ranges_follow(tmp_path: Path) -> None:
-    (tmp_path / "subuid").write_text("eve:100000:65536\n")
-    (tmp_path / "subgid").write_text("1000:165536:65536\n")
-    uids, gids = rootless_mappings(1000, 100, "eve", tmp_path)
-    assert uids == (IdMapping(0, 1000, 1), IdMapping(1, 100_000, 65_536))
-    assert gids == (IdMapping(0, 100, 1), IdMapping(1, 165_536, 65_536))

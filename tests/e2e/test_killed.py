@@ -125,20 +125,12 @@ def test_a_container_of_rm_is_removed_though_its_monitor_was_killed(
     assert files(swapbox) == clean
 
 
-def monitor_of(swapbox: Sandbox, name: str) -> int:
-    """Return the pid of a container's monitor, once it is the lean one."""
-    status = Path(f"/proc/{swapbox.state(name)['Pid']}/status").read_text()
-    pid = int(status.split("PPid:")[1].split()[0])
-    wait_until(lambda: b"lean.py" in Path(f"/proc/{pid}/cmdline").read_bytes(), "the monitor is lean")
-    return pid
-
-
 @pytest.mark.parametrize("verb", [("rm", "-f"), ("kill",), ("stop", "-t", "0")])
 def test_a_container_outlives_its_monitor_and_can_be_ended(
     swapbox: Sandbox, clean: set[Path], verb: tuple[str, ...]
 ) -> None:
     swapbox.ok("run", "-d", "--name", "orphan", *FOREVER)
-    os.kill(monitor_of(swapbox, "orphan"), signal.SIGKILL)
+    os.kill(swapbox.wait_lean("orphan"), signal.SIGKILL)
     assert swapbox.names() == ["orphan"]
     assert swapbox.ok(*verb, "orphan") == "orphan"
     assert swapbox.names() == []
@@ -151,7 +143,7 @@ def test_a_container_outlives_its_monitor_and_can_be_ended(
 
 def test_rm_f_does_not_wait_for_ever_for_a_stuck_monitor(swapbox: Sandbox, clean: set[Path]) -> None:
     swapbox.ok("run", "-d", "--name", "stuck", *FOREVER)
-    os.kill(monitor_of(swapbox, "stuck"), signal.SIGSTOP)
+    os.kill(swapbox.wait_lean("stuck"), signal.SIGSTOP)
     assert swapbox.ok("rm", "-f", "stuck") == "stuck"
     swapbox.assert_no_leaks()
     assert files(swapbox) == clean
@@ -197,14 +189,14 @@ def test_input_ends_with_the_command_that_gave_it(swapbox: Sandbox, lean: bool) 
         assert command.stdout
         assert command.stdout.readline() == b"ready\n"
         if lean:
-            monitor_of(swapbox, "reader")
+            swapbox.wait_lean("reader")
         command.kill()
     assert swapbox.wait_exited("reader") == 5
 
 
 def test_a_detached_container_keeps_its_input_open(swapbox: Sandbox) -> None:
     swapbox.ok("run", "-d", "-i", "--name", "reader", "busybox", "cat")
-    monitor_of(swapbox, "reader")
+    swapbox.wait_lean("reader")
     assert swapbox.names() == ["reader"]
 
 

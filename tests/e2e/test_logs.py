@@ -122,3 +122,17 @@ def test_a_log_is_rotated_to_its_size(swapbox: Sandbox) -> None:
     files = [path for path in swapbox.root.rglob("*.log*") if container in str(path)]
     assert 1 <= len(files) <= 2
     assert all(path.stat().st_size < 12_000 for path in files)
+
+
+def test_a_lean_monitor_rotates_and_compresses_too(swapbox: Sandbox) -> None:
+    options = ("--log-opt", "max-size=100k", "--log-opt", "max-file=1000", "--log-opt", "compress=true")
+    script = "seq 10000; read line; seq 10001 30000"
+    with swapbox.start(
+        "run", "-i", "--name", "late", *options, "busybox", "sh", "-c", script, stdin=-1
+    ) as command:
+        wait_until(lambda: "late" in swapbox.names(), "it runs")
+        swapbox.wait_lean("late")
+        command.communicate(b"\n", timeout=30)
+    assert command.returncode == 0
+    assert swapbox.ok("logs", "late").split() == [str(number) for number in range(1, 30001)]
+    assert len(list(swapbox.root.rglob("*-json.log.*.gz"))) > 20

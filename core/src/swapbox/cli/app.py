@@ -41,8 +41,39 @@ _VERBS = {
 }
 
 _NOT_YET = frozenset(
-    "attach build commit container cp create diff events exec export history import load login logout network"
-    " pause port push rename restart save search start stats system top unpause update volume wait".split()
+    [
+        "attach",
+        "build",
+        "commit",
+        "container",
+        "cp",
+        "create",
+        "diff",
+        "events",
+        "exec",
+        "export",
+        "history",
+        "import",
+        "load",
+        "login",
+        "logout",
+        "network",
+        "pause",
+        "port",
+        "push",
+        "rename",
+        "restart",
+        "save",
+        "search",
+        "start",
+        "stats",
+        "system",
+        "top",
+        "unpause",
+        "update",
+        "volume",
+        "wait",
+    ]
 )
 
 

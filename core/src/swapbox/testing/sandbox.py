@@ -91,6 +91,15 @@ class Sandbox(Engine):
         code: int = state["ExitCode"]
         return code
 
+    def wait_lean(self, name: str) -> int:
+        """Wait until a running container's monitor is the lean process it turns into, and return its pid."""
+        status = Path(f"/proc/{self.state(name)['Pid']}/status").read_text()
+        pid = int(status.split("PPid:")[1].split()[0])
+        wait_until(
+            lambda: b"lean.py" in Path(f"/proc/{pid}/cmdline").read_bytes(), f"the monitor of {name} is lean"
+        )
+        return pid
+
     def wait_log(self, name: str, text: str) -> str:
         """Wait until a container's log has ``text``, and return the log."""
 
