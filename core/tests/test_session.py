@@ -170,6 +170,14 @@ def test_a_faulty_log_driver_stops_neither_the_command_nor_its_output(started: S
     assert started.received() == [b"Oout\n", b"X3"]
 
 
+@pytest.mark.parametrize("started", ["exec yes"], indirect=True)
+def test_a_busy_command_does_not_put_off_the_end_of_the_time_given(started: Started) -> None:
+    started.client.close()
+    assert started.session.run(0.1) is None
+    os.kill(started.session.init, 9)
+    assert started.session.run() == 9
+
+
 @pytest.mark.parametrize("started", ["cat; echo done"], indirect=True)
 def test_input_ends_with_the_client_that_owns_it(started: Started) -> None:
     started.session.clients[0].ends_input = True
@@ -185,7 +193,7 @@ def test_a_terminal_with_unread_input_is_held_back_by_a_slow_client_too() -> Non
     process.returncode = 0  # the session reaps it
     os.close(slave)
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    client, splitters = Client(theirs), {"stdout": LineSplitter()}
+    client = Client(theirs)
     session = Session(
         init=process.pid,
         outputs={"stdout": master},
@@ -194,7 +202,7 @@ def test_a_terminal_with_unread_input_is_held_back_by_a_slow_client_too() -> Non
         listener=None,
         clients=[client],
         writer=None,
-        splitters=splitters,
+        splitters={"stdout": LineSplitter()},
     )
     for _ in range(2):
         ours.send(b"I" + b"x" * 65000)  # more than a terminal takes
@@ -202,7 +210,7 @@ def test_a_terminal_with_unread_input_is_held_back_by_a_slow_client_too() -> Non
         pass
     assert session.run(0.1) is None
     assert len(client.queue) == 1
-    process.send_signal(9)
+    os.kill(process.pid, 9)
     ours.close()
     assert session.run() == 9
     os.close(session.pidfd)

@@ -26,6 +26,8 @@ module = importlib.import_module(f"swapbox.containers.{module}")
 original, command = getattr(module, name), os.getpid()
 
 def patched(*args, **options):
+    if what == "fail":
+        raise KeyError(name)
     if what == "wait":
         open(os.environ["GATE"]).read()
     if what.startswith("after"):
@@ -39,7 +41,7 @@ def patched(*args, **options):
 setattr(module, name, patched)
 main(arguments)
 """
-"""A command in whose monitor one function waits, or kills the monitor, or both, before or after its work."""
+"""A command in whose monitor a function fails, waits, or kills the monitor (or both) before or after its work."""
 
 FOREVER = ("busybox", "sleep", "1000")
 COUNT = "i=0; while [ $i -lt 200 ]; do echo $i; i=$((i+1)); usleep 10000; done; exit 7"
@@ -180,6 +182,23 @@ def test_a_command_killed_while_its_container_starts_loses_nothing(
         os.close(opened)
     assert swapbox.wait_exited("left") == 7
     assert swapbox("logs", "left").stdout == COUNTED
+
+
+def test_a_log_driver_that_cannot_be_opened_again_does_not_stop_the_container(swapbox: Sandbox) -> None:
+    container = swapbox.ok("run", "-d", "--name", "unlogged", "busybox", "sh", "-c", COUNT)
+    for path in (swapbox.root / "containers" / container).iterdir():
+        path.unlink()
+    path.parent.rmdir()
+    assert swapbox.wait_exited("unlogged") == 7
+
+
+def test_a_faulty_recipe_of_a_log_driver_loses_nothing(swapbox: Sandbox) -> None:
+    run(
+        swapbox,
+        patched(swapbox, "monitor:_log_recipe", "fail", "run", "--name", "kept", "busybox", "sh", "-c", COUNT),
+    )
+    assert swapbox.state("kept")["ExitCode"] == 7
+    assert swapbox("logs", "kept").stdout == COUNTED
 
 
 @pytest.mark.parametrize("lean", [False, True])

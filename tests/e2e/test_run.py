@@ -12,6 +12,7 @@ import pytest
 
 from swapbox.testing import images, publish
 from swapbox.testing.process import free_port, processes_naming, wait_until
+from swapbox.testing.registry_server import RegistryServer
 from swapbox.testing.sandbox import Sandbox
 
 pytestmark = pytest.mark.root
@@ -106,6 +107,24 @@ def test_the_cidfile_is_gone_when_nothing_was_created(swapbox: Sandbox, tmp_path
     swapbox.ok("run", "-d", "--name", "taken", "busybox", "sleep", "1000")
     swapbox("run", "--cidfile", file, "--name", "taken", "busybox", "true").fails(125, "Conflict", "/taken")
     assert not file.exists()
+
+
+def test_the_cidfile_names_a_container_that_did_not_start(swapbox: Sandbox, tmp_path: Path) -> None:
+    file = tmp_path / "cid"
+    swapbox("run", "--cidfile", file, "busybox", "no-such-command").fails(127, "no-such-command")
+    assert swapbox.ok("ps", "-a", "-q", "--no-trunc") == file.read_text()
+
+
+def test_an_interrupt_ends_a_run_that_is_still_pulling(
+    empty_swapbox: Sandbox, fake_registry: RegistryServer, busybox_image: images.Image
+) -> None:
+    reference = publish.push(fake_registry.host, "slow", "latest", busybox_image)
+    fake_registry.faults.delay = 60
+    with empty_swapbox.start("run", "--rm", reference, "true") as command:
+        assert command.stderr
+        assert b"Unable to find image" in command.stderr.readline()
+        command.send_signal(signal.SIGINT)
+        assert command.wait(30) == 130
 
 
 def test_a_dry_run_prints_the_oci_spec_and_leaves_nothing(swapbox: Sandbox) -> None:

@@ -131,6 +131,12 @@ def log_info(engine: Engine, container: Container) -> LogInfo:
     )
 
 
+def open_log(engine: Engine, container: Container) -> LogWriter:
+    """Open a container's log for appending."""
+    driver = engine.selector.open("logging", made_with=container.config.logging)
+    return driver.open(log_info(engine, container), container.config.log_opts)
+
+
 def _view(container: Container) -> Mapping[str, Any]:
     return {"id": container.id, "name": container.name, "config": container.config.to_json()}
 
@@ -140,9 +146,7 @@ def _run(
 ) -> Launch:
     config = container.config
     isolation = engine.selector.open("isolation", made_with=config.isolation)
-    writer = engine.selector.open("logging", made_with=config.logging).open(
-        log_info(engine, container), config.log_opts
-    )
+    writer = open_log(engine, container)
     pipes = _open_pipes(terminal=config.tty, stdin=config.stdin_open)
     cgroup = engine.selector.open("cgroup", made_with=config.cgroup).create(cgroup_path(container.id), resources)
     request = CreateRequest(

@@ -31,7 +31,7 @@ def main(fd: int) -> None:
     _pretend_packages(state["packages"])
     from swapbox.containers.session import restore
 
-    session = restore(state["session"], writer=_writer(state["recipe"]))
+    session = restore(state["session"], writer=_writer(*state["recipe"]))
     status = session.run()
     assert status is not None
     _finish(state, session, status)
@@ -44,19 +44,19 @@ def _pretend_packages(packages: dict[str, str]) -> None:
         sys.modules[name] = package
 
 
-def _writer(recipe: tuple[str, str, tuple[Any, ...]] | None) -> LogWriter | None:
-    """Open the log by its driver's recipe, without importing the plugin's package."""
-    if recipe is None:
-        return None
-    source, function, arguments = recipe
+def _writer(source: str, function: str, arguments: tuple[Any, ...]) -> LogWriter | None:
+    """Open the log by its driver's recipe, without importing the plugin's package; None when that fails."""
     from importlib.machinery import SourceFileLoader
 
     module = type(sys)("log_writer")
     module.__file__ = source
-    code = SourceFileLoader("log_writer", source).get_code("log_writer")
-    assert code is not None
-    exec(code, module.__dict__)
-    writer: LogWriter = getattr(module, function)(*arguments)
+    try:
+        code = SourceFileLoader("log_writer", source).get_code("log_writer")
+        assert code is not None
+        exec(code, module.__dict__)
+        writer: LogWriter = getattr(module, function)(*arguments)
+    except Exception:  # the container goes on without its log
+        return None
     return writer
 
 

@@ -25,7 +25,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from swapbox.containers.launch import Launch, launch, rootfs_path
+from swapbox.containers.launch import Launch, launch, log_info, open_log, rootfs_path
 from swapbox.containers.lines import LineSplitter
 from swapbox.containers.records import Container, RunState
 from swapbox.containers.session import Client, Session, restore
@@ -252,10 +252,12 @@ def finish_handed_over(settings: dict[str, Any], session: Session, status: int, 
 
 def _hand_over(engine: Engine, container: Container, session: Session) -> Session:
     """Execute ``lean.py`` in this process; return the session when that is impossible."""
-    recipe = _log_recipe(engine, container)
-    if session.writer is not None and recipe is None:
+    try:
+        recipe = _log_recipe(engine, container)
+    except Exception:  # a faulty plugin, or one that was removed since: nothing more is wanted of it
+        recipe = None
+    if recipe is None:
         return session
-    writer = session.writer
     state: dict[str, Any] = {
         "path": sys.path,
         "packages": {
@@ -278,12 +280,10 @@ def _hand_over(engine: Engine, container: Container, session: Session) -> Sessio
         os.execv(sys.executable, [sys.executable, "-I", "-S", script, str(fd), container.id])
     except OSError:  # the interpreter is gone, as in the middle of an upgrade: go on as we are
         os.close(fd)
-        return restore(state["session"], writer=writer)
+        return restore(state["session"], writer=open_log(engine, container))
 
 
 def _log_recipe(engine: Engine, container: Container) -> tuple[str, str, tuple[Any, ...]] | None:
-    from swapbox.containers.launch import log_info
-
     choice = engine.selector.choose("logging", made_with=container.config.logging)
     if "recipe" not in choice.offer.spec.capabilities:
         return None

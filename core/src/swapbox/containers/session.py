@@ -135,12 +135,12 @@ class Session:
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
             ready = dict(self._poll(left))
-            if not ready and deadline is not None and time.monotonic() >= deadline:
-                return None
             self._serve(ready)
             if self.pidfd in ready:
                 self._drain()
                 return os.waitpid(self.init, 0)[1]
+            if deadline is not None and time.monotonic() >= deadline:
+                return None
 
     def _poll(self, milliseconds: float | None) -> list[tuple[int, int]]:
         poll = select.poll()

@@ -1,7 +1,7 @@
 """The ``swapbox`` command as an ordinary user runs it, on a machine where there may be none: root drops to a uid.
 
-Every command gets a mount namespace of its own, in which the machine's user database has the user, and in which this
-interpreter and its modules can be read even when they lie in root's home.
+Every command gets a mount namespace of its own, in which the machine's user database has the user, and in which
+this interpreter and its modules can be read even when they lie in root's home.
 """
 
 from __future__ import annotations
