@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import tty
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -189,6 +190,7 @@ def test_input_ends_with_the_client_that_owns_it(started: Started) -> None:
 
 def test_a_terminal_with_unread_input_is_held_back_by_a_slow_client_too() -> None:
     master, slave = os.openpty()
+    tty.setraw(slave)  # otherwise it throws away what is more than a line
     process = subprocess.Popen(["yes"], stdin=slave, stdout=slave, stderr=slave)
     process.returncode = 0  # the session reaps it
     os.close(slave)
