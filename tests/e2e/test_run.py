@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from swapbox.testing import images, publish
-from swapbox.testing.process import free_port, processes_naming, wait_until
+from swapbox.testing.process import free_port, wait_until
 from swapbox.testing.registry_server import RegistryServer
 from swapbox.testing.sandbox import Sandbox
 
@@ -19,7 +19,6 @@ pytestmark = pytest.mark.root
 
 DRIVERS = ("overlay", "vfs")
 COUNT = "for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.05; done; exit 7"
-COUNTED = "".join(f"line {i}\n" for i in range(1, 9))
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
@@ -204,22 +203,6 @@ def test_drivers_are_chosen_before_the_verb_too(swapbox: Sandbox) -> None:
     assert "vfs" in json.dumps(swapbox.inspect("chosen"))
 
 
-def test_a_detached_container_outlives_the_killed_command(swapbox: Sandbox) -> None:
-    swapbox.ok("run", "-d", "--name", "survivor", "busybox", "sh", "-c", COUNT)
-    assert swapbox.wait_exited("survivor") == 7
-    assert swapbox.ok("logs", "survivor") + "\n" == COUNTED
-
-
-def test_an_attached_container_outlives_the_killed_command(swapbox: Sandbox) -> None:
-    with swapbox.start("run", "--name", "survivor", "busybox", "sh", "-c", COUNT) as command:
-        assert command.stdout
-        assert command.stdout.readline() == b"line 1\n"
-        command.kill()
-    assert command.returncode == -signal.SIGKILL
-    assert swapbox.wait_exited("survivor") == 7
-    assert swapbox.ok("logs", "survivor") + "\n" == COUNTED
-
-
 def test_an_attached_container_with_rm_removes_itself_after_the_killed_command(swapbox: Sandbox) -> None:
     with swapbox.start("run", "--rm", "busybox", "sh", "-c", COUNT) as command:
         assert command.stdout
@@ -236,18 +219,6 @@ def test_a_command_killed_at_any_moment_leaves_a_whole_container_or_none(swapbox
     assert swapbox.names("-a") in ([], ["half"])
     swapbox("rm", "-f", "half").check()
     assert swapbox.ok("run", "--rm", "--name", "half", "busybox", "echo", "fine") == "fine"
-
-
-def test_a_killed_monitor_leaves_a_container_that_can_be_removed(swapbox: Sandbox) -> None:
-    swapbox.ok("run", "-d", "--name", "orphan", "busybox", "sleep", "1000000")
-    pid = swapbox.state("orphan")["Pid"]
-    keepers = [p for p in processes_naming(swapbox.directory.name) if p.command != "sleep 1000000"]
-    assert keepers
-    for process in keepers:
-        assert process.pid != pid
-        subprocess.run(["kill", "-9", str(process.pid)], check=True)
-    assert swapbox.names("-a") == ["orphan"]
-    assert swapbox.ok("rm", "-f", "orphan") == "orphan"
 
 
 def test_a_signal_to_the_command_reaches_the_container(swapbox: Sandbox) -> None:

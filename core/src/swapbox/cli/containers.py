@@ -156,13 +156,12 @@ def rm(ctx: click.Context, containers: tuple[str, ...], *, force: bool, volumes:
 
     def remove(name: str) -> None:
         try:
-            container = service.find(name)
-        except NotFound as error:
+            service.remove(service.find(name), force=force)
+        except NotFound as error:  # perhaps another's removal came first
             if not force:
                 raise
             print_error(error)
             return
-        service.remove(container, force=force)
         click.echo(name)
 
     if any(not name for name in containers):
