@@ -9,13 +9,13 @@ import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from swapbox.drivers.logging import LogInfo, LogQuery
 from swapbox.errors import InvalidInput
+from swapbox.testing.forked import Forked
 from swapbox_logging_file import compress, writer
 from swapbox_logging_file.driver import Driver
 from swapbox_logging_file.options import parse
@@ -192,25 +192,24 @@ def test_a_record_that_lost_only_its_newline_is_read(info: LogInfo) -> None:
     assert [r.data for r in Driver().read(info, {}, LogQuery())] == [b"whole\n", b"after\n"]
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """Let files grow to 1000 bytes, so that a write is cut short as on a full disk."""
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, old[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, old)
+def test_a_full_disk_is_an_error_and_the_log_goes_on_after_it(info: LogInfo) -> None:
+    # In a child: the limit is for every file of the process, the one that the tests' own output goes to included.
+    assert Forked(lambda: _write_with_small_files(info)).result() == errno.EFBIG
+    assert [r.data for r in Driver().read(info, {}, LogQuery())] == [b"before\n", b"after\n"]
 
 
-def test_a_full_disk_is_an_error_and_the_log_goes_on_after_it(info: LogInfo, small_files: None) -> None:
+def _write_with_small_files(info: LogInfo) -> int | None:
+    """Let files grow to 1000 bytes, so that a write is cut short as on a full disk; return its errno."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     log = Driver().open(info, {})
     log.write("stdout", b"before\n", TIME)
     with pytest.raises(OSError, match="File too large") as caught:
         log.write("stdout", b"x" * 2000 + b"\n", TIME)
-    assert caught.value.errno == errno.EFBIG
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     log.write("stdout", b"after\n", TIME)
     log.close()
-    assert [r.data for r in Driver().read(info, {}, LogQuery())] == [b"before\n", b"after\n"]
+    return caught.value.errno
 
 
 def test_a_rotation_that_fails_costs_no_older_file(info: LogInfo) -> None:
