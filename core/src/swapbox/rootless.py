@@ -144,18 +144,11 @@ def _make(uid: int, gid: int) -> None:
     """Go into a new namespace, with all ids that the user may have."""
     names = _names(uid)
     uids, gids = (subordinate(Path("/etc", name), names) for name in ("subuid", "subgid"))
-    asked, ask = os.pipe()
-    helper = (
-        _fork_helper(asked, uid_map=_arguments(uid, uids), gid_map=_arguments(gid, gids)) if uids and gids else 0
-    )
-    try:
+    if uids and gids:
+        with _helper(uid_map=_arguments(uid, uids), gid_map=_arguments(gid, gids)):
+            syscalls.unshare(syscalls.CLONE_NEWUSER)
+    else:
         syscalls.unshare(syscalls.CLONE_NEWUSER)
-        os.write(ask, b"m")
-    finally:
-        os.close(ask)
-        os.close(asked)
-        if helper:
-            os.waitpid(helper, 0)
     _map_own("gid", gid)
     _map_own("uid", uid)
 
@@ -178,13 +171,22 @@ def _arguments(own: int, ranges: Sequence[IdRange]) -> list[str]:
     return arguments
 
 
-def _fork_helper(asked: int, *, uid_map: Sequence[str], gid_map: Sequence[str]) -> int:
-    """Fork a process that stays outside; once asked, it has the ids mapped, if that is possible."""
+@contextmanager
+def _helper(*, uid_map: Sequence[str], gid_map: Sequence[str]) -> Iterator[None]:
+    """Fork a process that stays outside and, once the block has succeeded, has the ids mapped if it can."""
     pid = os.getpid()
+    asked, ask = os.pipe()
     helper = os.fork()
     if helper == 0:
+        os.close(ask)  # else it would never see the end of file that says that there is nothing to do
         _help(pid, asked, uid_map, gid_map)
-    return helper
+    os.close(asked)
+    try:
+        yield
+        os.write(ask, b"m")
+    finally:
+        os.close(ask)
+        os.waitpid(helper, 0)
 
 
 def _help(pid: int, asked: int, uid_map: Sequence[str], gid_map: Sequence[str]) -> NoReturn:
