@@ -27,6 +27,7 @@ _SYS_MOUNT_SETATTR = 442
 _MACHINE = os.uname().machine
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}.get(_MACHINE, 41)
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220}.get(_MACHINE, 220)
+_SYS_RT_SIGACTION = {"x86_64": 13, "aarch64": 134}.get(_MACHINE, 134)
 _SYS_CAPSET = {"x86_64": 126, "aarch64": 91}.get(_MACHINE, 91)
 _SYS_CAPGET = {"x86_64": 125, "aarch64": 90}.get(_MACHINE, 90)
 _SYS_KEYCTL = {"x86_64": 250, "aarch64": 219}.get(_MACHINE, 219)
@@ -314,12 +315,14 @@ def _shown(path: Path | int) -> Path | None:
 
 
 def reset_signals() -> None:
-    """Call signal(2) with SIG_DFL for every signal: ignored ones would stay ignored after execve(2).
+    """Call rt_sigaction(2) with SIG_DFL for every signal: ignored ones would stay ignored after execve(2).
 
-    Handlers that Python knows of are forgotten without its knowledge, so this is for a child about to execve.
+    Not by libc, which keeps 32 and 33 for itself and leaves them ignored in what posix_spawn(3) starts. Handlers
+    that Python knows of are forgotten without its knowledge, so this is for a child about to execve.
     """
+    default = bytes(32)  # struct sigaction of the kernel, all zero
     for number in range(1, 65):
-        _libc.signal(number, None)
+        _syscall(c_long(_SYS_RT_SIGACTION), c_int(number), c_char_p(default), None, c_ulong(8))
 
 
 def execve(program: Path | int, arguments: Sequence[str | bytes], environment: Sequence[str | bytes]) -> None:

@@ -29,7 +29,11 @@ class Segment:
         if self.compressed:
             import gzip
 
-            self.inode = source_inode(path) or self.inode
+            try:
+                self.inode = source_inode(path) or self.inode
+            except FileNotFoundError:  # removed this very moment
+                self._file.close()
+                raise
             self._lines = gzip.GzipFile(fileobj=self._file)
         self._torn = b""
 
