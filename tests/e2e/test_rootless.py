@@ -218,6 +218,12 @@ def test_common_options_work(user: UserSandbox, options: tuple[str, ...]) -> Non
     assert user.ok("run", "--rm", *options, "busybox", "sh", "-c", script).strip() == "fine"
 
 
+def test_a_device_may_have_another_path_inside(user: UserSandbox) -> None:
+    renamed = ("--device", "/dev/zero:/dev/none", "--device", "/dev/null:/dev/loop-control")
+    shown = user.ok("run", "--rm", *renamed, "busybox", "stat", "-c", "%n %t:%T", "/dev/none", "/dev/loop-control")
+    assert shown.splitlines() == ["/dev/none 1:5", "/dev/loop-control 1:3"]
+
+
 def test_a_dry_run_has_the_spec(user: UserSandbox) -> None:
     spec = json.loads(user.ok("run", "--dry-run", "busybox", "true"))
     assert spec["process"]["args"] == ["true"]

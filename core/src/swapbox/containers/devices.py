@@ -66,16 +66,29 @@ def _is_mode(text: str) -> bool:
     return bool(text) and set(text) <= set("rwm") and len(set(text)) == len(text)
 
 
-def devices(config: ContainerConfig) -> tuple[list[Device], list[Rule]]:
+def renamed(config: ContainerConfig) -> list[DeviceSpec]:
+    """Return the devices that get another path in the container.
+
+    In a user namespace no node can be made: an isolation driver binds the host's node of the same path instead, so
+    one with another path has to be a mount.
+    """
+    return [spec for spec in config.devices if spec.source != spec.target]
+
+
+def devices(config: ContainerConfig, *, user_namespace: bool = False) -> tuple[list[Device], list[Rule]]:
     """Return the nodes to make and the access rules; reads the nodes from the host.
 
+    :param user_namespace: those that :func:`renamed` names are mounts.
     :raises NotFound: a device asked for is not there.
     :raises InvalidInput: it is not a device.
     """
     given = [node for spec in config.devices for node in _asked_for(spec)]
-    nodes = [node for node, _ in given]
+    mounted = (
+        {node["path"] for spec in renamed(config) for node, _ in _asked_for(spec)} if user_namespace else set()
+    )
+    nodes = [node for node, _ in given if node["path"] not in mounted]
     if config.privileged:
-        taken = {node["path"] for node in nodes}
+        taken = {node["path"] for node, _ in given}
         nodes += [node for node in _walk("/dev", "/dev") if node["path"] not in taken]
         return nodes, [{"allow": True, "access": "rwm"}]
     rules = [{"allow": False, "access": "rwm"}]

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swapbox.containers import defaults
+from swapbox.containers import defaults, devices
 from swapbox.containers.config import ContainerConfig, MountSpec
 from swapbox.errors import InvalidInput
 
@@ -68,6 +68,11 @@ def oci_mounts(
     own = [_files_mount(path, target, config) for path, target in zip(files, _FILE_TARGETS, strict=True)]
     own += [_tmpfs_mount(target, options) for target, options in config.tmpfs.items()]
     own += [_bind_mount(spec, user_namespace=user_namespace) for spec in config.mounts]
+    if user_namespace:
+        own += [
+            _mount(spec.target, "bind", spec.source, "bind", "nosuid", "noexec")
+            for spec in devices.renamed(config)
+        ]
     asked = {mount["destination"]: mount for mount in own}  # a later one takes the place of an earlier one
     base = _adapted(config, user_namespace=user_namespace, private_network=private_network)
     if init is not None:

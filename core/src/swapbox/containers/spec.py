@@ -155,7 +155,7 @@ def _linux(
     user_namespace: bool,
     cgroup_path: str,
 ) -> dict[str, Any]:
-    nodes, rules = devices.devices(config)
+    nodes, rules = devices.devices(config, user_namespace=user_namespace)
     linux: dict[str, Any] = {
         "namespaces": [{"type": kind} for kind in _namespaces(config, private_network=private_network)],
         "sysctl": _sysctls(config, private_network=private_network, user_namespace=user_namespace),

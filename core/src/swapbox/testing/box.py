@@ -79,9 +79,9 @@ class Box:
         def monitor() -> ResultT:
             os.chdir("/")
             syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-            before = leftovers()
+            before = leftovers(self.folder)
             result = function()
-            after = leftovers()
+            after = leftovers(self.folder)
             assert after == before, f"left behind: {after} instead of {before}"
             return result
 
@@ -183,10 +183,11 @@ def wait(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def leftovers() -> tuple[list[str], int, int]:
-    """Return what a driver might forget in the calling process: descriptors, mounts, children."""
+def leftovers(folder: Path) -> tuple[list[str], int, int]:
+    """Return what a driver might forget in the calling process: descriptors, mounts that name a folder, children."""
     fds = sorted(os.listdir("/proc/self/fd"))
-    mounts = len(Path("/proc/self/mountinfo").read_text().splitlines())
+    # Only the folder's: whatever else is mounted on the host meanwhile arrives here, too.
+    mounts = Path("/proc/self/mountinfo").read_text().count(os.fspath(folder))
     children = len(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
     return fds, mounts, children
 

@@ -117,16 +117,20 @@ class Sandbox(Engine):
     def leaks(self) -> list[str]:
         """Return what of this sandbox is alive on the host: processes, mounts, cgroups, network namespaces.
 
-        With every container removed there must be nothing. Empty cgroups bear no owner's name, so one that another
-        swapbox on this host leaks meanwhile is found too.
+        With every container removed there must be nothing. Empty cgroups bear no owner's name: those of a container
+        that another sandbox on this host has are left to that one.
         """
         token = self.directory.name
         found = [f"process {process.pid}: {process.command}" for process in processes_naming(token)]
         found += [f"mount {line}" for line in mounts_naming(token)]
         new = cgroups(CGROUP_PARENT) - self._before[0]
-        found += [f"cgroup {path}" for path in new if _is_empty(path)]
+        found += [f"cgroup {path}" for path in new if _is_empty(path) and not self._is_anothers(path.name)]
         found += [f"network namespace {name}" for name in named_netns() - self._before[1]]
         return found
+
+    def _is_anothers(self, container_id: str) -> bool:
+        owners = scratch_directory().glob(f"*/root/containers/{container_id}")
+        return any(self.directory not in owner.parents for owner in owners)
 
     def assert_no_leaks(self) -> None:
         """Wait for the last teardown, then expect the host to be as before."""
