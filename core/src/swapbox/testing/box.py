@@ -184,7 +184,7 @@ def wait(pid: int) -> int:
 
 
 def leftovers(folder: Path) -> tuple[list[str], int, int]:
-    """Return what a driver might forget in the calling process: descriptors, mounts that name a folder, children."""
+    """Return what a driver might forget: descriptors, mounts that name a folder, children of this process."""
     fds = sorted(os.listdir("/proc/self/fd"))
     # Only the folder's: whatever else is mounted on the host meanwhile arrives here, too.
     mounts = Path("/proc/self/mountinfo").read_text().count(os.fspath(folder))

@@ -117,8 +117,8 @@ class Sandbox(Engine):
     def leaks(self) -> list[str]:
         """Return what of this sandbox is alive on the host: processes, mounts, cgroups, network namespaces.
 
-        With every container removed there must be nothing. Empty cgroups bear no owner's name: those of a container
-        that another sandbox on this host has are left to that one.
+        With every container removed there must be nothing. Empty cgroups bear no owner's name: those of a
+        container that another sandbox on this host has are left to that one.
         """
         token = self.directory.name
         found = [f"process {process.pid}: {process.command}" for process in processes_naming(token)]
