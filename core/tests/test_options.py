@@ -14,7 +14,6 @@ from swapbox.containers import limits, options, security
 from swapbox.containers.config import ContainerConfig, DeviceSpec, MountSpec, Ulimit
 from swapbox.containers.defaults import CAPABILITIES
 from swapbox.containers.devices import parse_devices
-from swapbox.containers.options import RunOptions
 from swapbox.errors import InvalidInput, Unsupported
 
 M = 1024 * 1024
@@ -164,7 +163,6 @@ CPUS = len(os.sched_getaffinity(0))
         ({"cpuset_mems": "2-1"}, "Invalid value 2-1 for cpuset mems"),
         ({"oom_score_adj": 1001}, "Invalid value 1001, range for oom score adj is [-1000, 1000]"),
         ({"workdir": "app"}, "the working directory 'app' is invalid, it needs to be an absolute path"),
-        ({"name": "!"}, "Invalid container name (!), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"),
         ({"stop_signal": "FOO"}, "invalid signal: FOO"),
         ({"mounts": (MountSpec("/a", "/x"),), "tmpfs": {"/x": ""}}, "Duplicate mount point: /x"),
         ({"logging": "none", "log_opts": {"a": "b"}}, "invalid logging opts for driver none"),
@@ -172,7 +170,12 @@ CPUS = len(os.sched_getaffinity(0))
     ],
 )
 def test_options_that_cannot_be_are_refused_with_dockers_words(given: dict[str, Any], message: str) -> None:
-    assert refusal(lambda: options.check_options(RunOptions("x", **given))) == message
+    assert refusal(lambda: options.check_options(ContainerConfig("x", **given))) == message
+
+
+def test_a_bad_name_is_refused_with_dockers_words() -> None:
+    message = "Invalid container name (!), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+    assert refusal(lambda: options.check_name("!")) == message
 
 
 def test_a_capability_is_read_in_any_case_with_or_without_prefix() -> None:

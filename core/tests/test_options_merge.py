@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from swapbox.containers.config import ContainerConfig, DeviceSpec, IdMapping, MountSpec, Ulimit, merge
-from swapbox.containers.options import RunOptions
 from swapbox.errors import DataError, InvalidInput
 
 IMAGE = {
@@ -42,18 +41,18 @@ IMAGE = {
 def test_a_given_entrypoint_drops_the_images_command(
     entrypoint: tuple[str, ...] | None, command: tuple[str, ...], args: tuple[str, ...]
 ) -> None:
-    assert merge(RunOptions("x", command, entrypoint=entrypoint), IMAGE).args == args
+    assert merge(ContainerConfig("x", command, entrypoint=entrypoint), IMAGE).args == args
 
 
 @pytest.mark.parametrize("entrypoint", [None, ("",)])
 def test_no_command_at_all_is_an_error(entrypoint: tuple[str, ...] | None) -> None:
     image = {"config": {"Cmd": ["ignored"]}} if entrypoint else {"config": {"Cmd": None}}
     with pytest.raises(InvalidInput, match="no command specified"):
-        merge(RunOptions("x", entrypoint=entrypoint), image)
+        merge(ContainerConfig("x", entrypoint=entrypoint), image)
 
 
 def test_what_the_user_gave_wins_over_the_image() -> None:
-    given = RunOptions(
+    given = ContainerConfig(
         "x",
         env=("A=user", "B"),
         labels={"a": "user"},
@@ -71,7 +70,7 @@ def test_what_the_user_gave_wins_over_the_image() -> None:
 
 
 def test_what_the_user_left_out_comes_from_the_image() -> None:
-    config = merge(RunOptions("x"), IMAGE)
+    config = merge(ContainerConfig("x"), IMAGE)
     assert (config.workdir, config.user, config.stop_signal) == ("/srv", "app", "SIGQUIT")
     assert (config.volumes, config.platform) == (("/data",), "linux/arm64/v8")
 
@@ -80,25 +79,16 @@ def test_what_the_user_left_out_comes_from_the_image() -> None:
 def test_an_image_config_of_wrong_types_is_refused(field: dict[str, object]) -> None:
     image = {"config": {"Entrypoint": ["x"], **field}}
     if field == {"Labels": []}:
-        assert merge(RunOptions("x"), image).labels == {}  # Go writes an empty map so
+        assert merge(ContainerConfig("x"), image).labels == {}  # Go writes an empty map so
         return
     with pytest.raises(DataError, match="invalid image config"):
-        merge(RunOptions("x"), image)
+        merge(ContainerConfig("x"), image)
 
 
 def test_private_user_ids_are_chosen_when_the_container_is_made() -> None:
-    config = merge(RunOptions("x", userns="private"), IMAGE)
+    config = merge(ContainerConfig("x", userns="private"), IMAGE)
     assert config.uid_mappings
     assert config.gid_mappings
-
-
-def test_every_option_is_a_field_of_the_configuration_with_the_same_default() -> None:
-    shared = set(RunOptions._fields) - {"name", "command", "entrypoint"}
-    assert shared <= set(ContainerConfig._fields)
-    defaults = ContainerConfig._field_defaults
-    assert {name: RunOptions._field_defaults.get(name) for name in shared} == {
-        name: defaults.get(name) for name in shared
-    }
 
 
 def test_a_configuration_survives_json() -> None:

@@ -273,11 +273,11 @@ CREATE = """
 import sys
 from pathlib import Path
 from swapbox import Engine
-from swapbox.containers.options import RunOptions
+from swapbox.containers.config import ContainerConfig
 
 engine = Engine(root=Path(sys.argv[1]), run_root=Path(sys.argv[2]))
-options = RunOptions("busybox", ("sleep", "1000"), name="contended")
-engine.containers.create(options, image=engine.images.find("busybox"))
+asked = ContainerConfig("busybox", ("sleep", "1000"))
+engine.containers.create(asked, image=engine.images.find("busybox"), name="contended")
 """
 
 

@@ -3,8 +3,8 @@
 ::
 
     with Engine(root=Path("/srv/boxes"), storage="vfs") as engine:
-        engine.images.pull("alpine")
-        container = engine.containers.create(RunOptions("alpine", ("echo", "hello")))
+        image, _ = engine.images.pull("alpine")
+        container = engine.containers.create(ContainerConfig("alpine", ("echo", "hello")), image=image)
         engine.containers.start(container)
 
 Everything is opened when it is first used: making an Engine reads no file but the configuration.

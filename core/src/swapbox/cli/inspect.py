@@ -154,7 +154,7 @@ def _config(container: Container) -> dict[str, Any]:
         "Image": config.image,
         "Volumes": {volume: {} for volume in config.volumes} or None,
         "WorkingDir": config.workdir,
-        "Entrypoint": list(config.entrypoint) or None,
+        "Entrypoint": list(config.entrypoint or ()) or None,
         "Labels": dict(config.labels),
         "StopSignal": config.stop_signal or "SIGTERM",
         "StopTimeout": config.stop_timeout,

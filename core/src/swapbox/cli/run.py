@@ -139,15 +139,15 @@ def _run(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
 def _dry_run(engine: Engine, given: dict[str, Any]) -> int:
     import json
 
-    from swapbox.containers.flags import run_options
+    from swapbox.containers.flags import asked_config
 
-    options = run_options(given, engine.environment, Path.cwd())
+    asked = asked_config(given, engine.environment, Path.cwd())
     try:
-        image = engine.images.find(options.image)
+        image = engine.images.find(asked.image)
     except NotFound:
         _pull(engine, given)
-        image = engine.images.find(options.image)
-    click.echo(json.dumps(engine.containers.plan(options, image=image), indent=2))
+        image = engine.images.find(asked.image)
+    click.echo(json.dumps(engine.containers.plan(asked, image=image), indent=2))
     return 0
 
 

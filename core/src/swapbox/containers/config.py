@@ -7,12 +7,9 @@ is on the path of ``ps`` and imports nothing heavy.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from swapbox.errors import DataError, InvalidInput
-
-if TYPE_CHECKING:
-    from swapbox.containers.options import RunOptions
 
 
 class MountSpec(NamedTuple):
@@ -58,10 +55,11 @@ class IdMapping(NamedTuple):
 
 
 class ContainerConfig(NamedTuple):
-    """Everything that was asked for and everything the image gives, merged; the engine stores it as JSON.
+    """What the user asks for; once :func:`merge` has added what the image gives, the engine stores it as JSON.
 
     Empty texts and zeros mean Docker's default, which :mod:`swapbox.containers.spec` fills in.
 
+    :param entrypoint: None when not asked for; ``("",)``, an empty text, clears the image's.
     :param image: the reference as typed; ``image_id`` is the config digest, ``top_chain`` the rootfs's chainID.
     :param env: ``NAME=value`` items; an item without ``=`` takes the variable away.
     :param tmpfs: target to mount options.
@@ -73,11 +71,11 @@ class ContainerConfig(NamedTuple):
     """
 
     image: str
+    cmd: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
     image_id: str = ""
     top_chain: str = ""
     platform: str = ""
-    entrypoint: tuple[str, ...] = ()
-    cmd: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     workdir: str = ""
     user: str = ""
@@ -130,7 +128,7 @@ class ContainerConfig(NamedTuple):
     @property
     def args(self) -> tuple[str, ...]:
         """The command that runs: the entrypoint followed by the command."""
-        return self.entrypoint + self.cmd
+        return (self.entrypoint or ()) + self.cmd
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that :meth:`from_json` reads."""
@@ -172,9 +170,9 @@ def _record(record: type[Any], value: Mapping[str, Any]) -> Any:
 
 
 def merge(
-    options: RunOptions, image: Mapping[str, Any], *, image_id: str = "", top_chain: str = ""
+    asked: ContainerConfig, image: Mapping[str, Any], *, image_id: str = "", top_chain: str = ""
 ) -> ContainerConfig:
-    """Merge the user's options with an image by Docker's rules: what the user gave wins.
+    """Merge what the user asks for with an image by Docker's rules: what the user gave wins.
 
     :param image: the image's config document (``architecture``, ``os``, ``config``), OCI image-spec 1.1.
     :raises InvalidInput: there is no command, or options do not fit together.
@@ -183,37 +181,42 @@ def merge(
     from swapbox.containers.options import check_options
 
     given = image.get("config") or {}
-    check_options(options)
-    fields = {name: item for name, item in options._asdict().items() if name in ContainerConfig._fields}
-    fields |= _command(options, given)
-    fields["env"] = options.env + _missing_env(options.env, _texts(given, "Env"))
-    fields["workdir"] = options.workdir or _text(given, "WorkingDir")
-    fields["user"] = options.user or _text(given, "User")
-    fields["stop_signal"] = options.stop_signal or _text(given, "StopSignal")
-    fields["labels"] = {**_mapping(given, "Labels"), **options.labels}
-    fields["volumes"] = tuple(sorted(_mapping(given, "Volumes")))
-    fields["exposed_ports"] = tuple(sorted({*_mapping(given, "ExposedPorts"), *options.exposed_ports}))
-    if options.userns == "private" and not options.uid_mappings:
+    check_options(asked)
+    entrypoint, cmd = _command(asked, given)
+    merged = asked._replace(
+        entrypoint=entrypoint,
+        cmd=cmd,
+        env=asked.env + _missing_env(asked.env, _texts(given, "Env")),
+        workdir=asked.workdir or _text(given, "WorkingDir"),
+        user=asked.user or _text(given, "User"),
+        stop_signal=asked.stop_signal or _text(given, "StopSignal"),
+        labels={**_mapping(given, "Labels"), **asked.labels},
+        volumes=tuple(sorted(_mapping(given, "Volumes"))),
+        exposed_ports=tuple(sorted({*_mapping(given, "ExposedPorts"), *asked.exposed_ports})),
+        platform="/".join(filter(None, (_text(image, name) for name in ("os", "architecture", "variant")))),
+        image_id=image_id,
+        top_chain=top_chain,
+    )
+    if merged.userns == "private" and not merged.uid_mappings:
         from swapbox.containers.users import private_mappings
 
-        fields["uid_mappings"], fields["gid_mappings"] = private_mappings()
-    parts = (_text(image, name) for name in ("os", "architecture", "variant"))
-    fields["platform"] = "/".join(part for part in parts if part)
-    return ContainerConfig(**{**fields, "image_id": image_id, "top_chain": top_chain})
+        uids, gids = private_mappings()
+        return merged._replace(uid_mappings=uids, gid_mappings=gids)
+    return merged
 
 
-def _command(options: RunOptions, image: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Pick entrypoint and command: a given entrypoint, even an empty one, drops the image's command."""
-    if options.entrypoint is None:
+def _command(asked: ContainerConfig, image: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return entrypoint and command: a given entrypoint, even an empty one, drops the image's command."""
+    if asked.entrypoint is None:
         entrypoint, default = _texts(image, "Entrypoint"), _texts(image, "Cmd")
     else:
-        entrypoint, default = options.entrypoint, ()
+        entrypoint, default = asked.entrypoint, ()
     if entrypoint == ("",):
         entrypoint = ()
-    cmd = options.command or default
+    cmd = asked.cmd or default
     if not entrypoint and not cmd:
         raise InvalidInput("no command specified", hint="give one after the image, or use --entrypoint")
-    return {"entrypoint": entrypoint, "cmd": cmd}
+    return entrypoint, cmd
 
 
 def _missing_env(given: tuple[str, ...], image: tuple[str, ...]) -> tuple[str, ...]:

@@ -20,12 +20,11 @@ from swapbox.linux import mounts, syscalls
 from swapbox.store.owners import OWNER_LABEL, owner
 
 if TYPE_CHECKING:
-    from swapbox.containers.options import RunOptions
     from swapbox.drivers.isolation import Spec
     from swapbox.engine import Engine
 
 
-def plan(engine: Engine, config: ContainerConfig, options: RunOptions) -> Spec:
+def plan(engine: Engine, config: ContainerConfig) -> Spec:
     """Return the OCI ``config.json`` of a container that is never made.
 
     Users are looked up in the image, so a child process mounts it, read-only, in a mount namespace of its own.
@@ -34,7 +33,7 @@ def plan(engine: Engine, config: ContainerConfig, options: RunOptions) -> Spec:
     child = os.fork()
     if child == 0:
         try:
-            _answer(write, engine.reopened(), config, options)
+            _answer(write, engine.reopened(), config)
         finally:
             os._exit(0)
     os.close(write)
@@ -49,18 +48,18 @@ def plan(engine: Engine, config: ContainerConfig, options: RunOptions) -> Spec:
     raise Unavailable("the process that plans the container died")
 
 
-def _answer(fd: int, engine: Engine, config: ContainerConfig, options: RunOptions) -> None:
+def _answer(fd: int, engine: Engine, config: ContainerConfig) -> None:
     try:
-        answer = b"S" + json.dumps(_plan(engine, config, options)).encode()
+        answer = b"S" + json.dumps(_plan(engine, config)).encode()
     except SwapboxError as error:
         answer = b"E" + marshal.dumps(plain_error(error))
     with open(fd, "wb") as file:
         file.write(answer)
 
 
-def _plan(engine: Engine, config: ContainerConfig, options: RunOptions) -> Spec:
+def _plan(engine: Engine, config: ContainerConfig) -> Spec:
     container = Container(
-        names.new_id(), options.name or names.new_name(), time.time_ns(), config._replace(workdir=""), RunState()
+        names.new_id(), names.new_name(), time.time_ns(), config._replace(workdir=""), RunState()
     )
     directory = engine.paths.container(container.id)
     bundle = engine.paths.container_run(container.id)

@@ -1,4 +1,4 @@
-"""From the texts of ``swapbox run``'s options to :class:`~swapbox.containers.options.RunOptions`."""
+"""From the texts of the options of ``run`` and ``create`` to what the user asks for."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from swapbox.containers import devices, limits, options, security, volumes
-from swapbox.containers.config import MountSpec
-from swapbox.containers.options import RunOptions
+from swapbox.containers.config import ContainerConfig, MountSpec
 
 
-def run_options(given: Mapping[str, Any], environment: Mapping[str, str], directory: Path) -> RunOptions:
-    """Turn the command line's texts into options.
+def asked_config(given: Mapping[str, Any], environment: Mapping[str, str], directory: Path) -> ContainerConfig:
+    """Turn the command line's texts into what the user asks for.
 
-    :param given: a value for each of ``swapbox run``'s options, by its name with underscores.
+    :param given: a value for each of the options, by its name with underscores.
     :param environment: where ``-e NAME`` takes values from.
     :param directory: what relative paths are relative to; it must be the working directory.
     :raises InvalidInput: with Docker's words.
     """
     mounts, tmpfs = _mounts(given, directory)
     integer = options.parse_integer
-    return options.RunOptions(
+    return ContainerConfig(
         image=given["image"],
-        command=tuple(given["command"]),
-        name=given["name"],
+        cmd=tuple(given["command"]),
         entrypoint=None if given["entrypoint"] is None else (given["entrypoint"],),
         env=_environment(given, environment),
         workdir=given["workdir"],

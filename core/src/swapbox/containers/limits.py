@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from swapbox.containers.config import ContainerConfig, Ulimit
 from swapbox.containers.options import parse_integer
 from swapbox.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from swapbox.containers.options import RunOptions
 
 MINIMUM_MEMORY = 6 * 1024 * 1024
 CPU_PERIOD = 100_000
@@ -83,7 +80,7 @@ def _parse_ulimit(text: str) -> Ulimit:
     return Ulimit(name, soft, hard)
 
 
-def check_limits(options: RunOptions) -> None:
+def check_limits(options: ContainerConfig) -> None:
     """Check that limits are possible and fit together.
 
     :raises InvalidInput: with Docker's words.
@@ -94,7 +91,7 @@ def check_limits(options: RunOptions) -> None:
         raise InvalidInput(f"Invalid value {options.oom_score_adj}, range for oom score adj is [-1000, 1000]")
 
 
-def _check_memory(options: RunOptions) -> None:
+def _check_memory(options: ContainerConfig) -> None:
     memory, swap, reservation = options.memory, options.memory_swap, options.memory_reservation
     if memory and memory < MINIMUM_MEMORY:
         raise InvalidInput("Minimum memory limit allowed is 6MB")
@@ -108,7 +105,7 @@ def _check_memory(options: RunOptions) -> None:
         raise InvalidInput("Minimum memory limit can not be less than memory reservation limit, see usage")
 
 
-def _check_cpu(options: RunOptions) -> None:
+def _check_cpu(options: ContainerConfig) -> None:
     nano, period, quota = options.nano_cpus, options.cpu_period, options.cpu_quota
     if nano > 0 and period > 0:
         raise InvalidInput("Conflicting options: Nano CPUs and CPU Period cannot both be set")

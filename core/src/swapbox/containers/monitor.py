@@ -111,15 +111,16 @@ def _container(engine: Engine, kind: str, details: Mapping[str, Any], sock: _soc
     """Find or make the container that an order is about; None when its image is not here."""
     if kind == "start":
         return engine.containers.claim(details["container"])
-    from swapbox.containers.flags import run_options
+    from swapbox.containers.flags import asked_config
 
-    options = run_options(details["flags"], engine.environment, Path.cwd())
+    flags = details["flags"]
+    asked = asked_config(flags, engine.environment, Path.cwd())
     try:
-        image = engine.images.find(options.image, platform=details["flags"]["platform"])
+        image = engine.images.find(asked.image, platform=flags["platform"])
     except NotFound:
-        Reference.parse(options.image)  # a malformed one is not looked for anywhere
+        Reference.parse(asked.image)  # a malformed one is not looked for anywhere
         return None
-    container = engine.containers.create(options, image=image, claimed=True)
+    container = engine.containers.create(asked, image=image, name=flags["name"], claimed=True)
     _tell(sock, b"C", container.id.encode())
     return container
 

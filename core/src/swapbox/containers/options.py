@@ -10,85 +10,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-from swapbox.containers.config import DeviceSpec, IdMapping, MountSpec, Ulimit
 from swapbox.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from swapbox.containers.config import ContainerConfig
 
 NAME_CHARACTERS = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
 _BLANKS = " \t"
 
 
-class RunOptions(NamedTuple):
-    """What the user asked for; fields are those of :class:`~swapbox.containers.config.ContainerConfig`.
-
-    :param command: what follows the image; empty for the image's own command.
-    :param entrypoint: None when not given; ``("",)`` when given as an empty text, which clears the image's.
-    :param name: the container's name; empty for a generated one.
-    """
-
-    image: str
-    command: tuple[str, ...] = ()
-    name: str = ""
-    entrypoint: tuple[str, ...] | None = None
-    env: tuple[str, ...] = ()
-    workdir: str = ""
-    user: str = ""
-    hostname: str = ""
-    domainname: str = ""
-    tty: bool = False
-    stdin_open: bool = False
-    labels: Mapping[str, str] = {}
-    stop_signal: str = ""
-    stop_timeout: int | None = None
-    mounts: tuple[MountSpec, ...] = ()
-    tmpfs: Mapping[str, str] = {}
-    read_only: bool = False
-    privileged: bool = False
-    cap_add: tuple[str, ...] = ()
-    cap_drop: tuple[str, ...] = ()
-    security_opt: tuple[str, ...] = ()
-    ulimits: tuple[Ulimit, ...] = ()
-    sysctls: Mapping[str, str] = {}
-    init: bool = False
-    memory: int = 0
-    memory_swap: int = 0
-    memory_reservation: int = 0
-    nano_cpus: int = 0
-    cpu_shares: int = 0
-    cpu_period: int = 0
-    cpu_quota: int = 0
-    cpuset_cpus: str = ""
-    cpuset_mems: str = ""
-    pids_limit: int = 0
-    oom_score_adj: int = 0
-    shm_size: int = 0
-    devices: tuple[DeviceSpec, ...] = ()
-    group_add: tuple[str, ...] = ()
-    network: str = ""
-    userns: str = ""
-    uid_mappings: tuple[IdMapping, ...] = ()
-    gid_mappings: tuple[IdMapping, ...] = ()
-    auto_remove: bool = False
-    exposed_ports: tuple[str, ...] = ()
-    annotations: Mapping[str, str] = {}
-    storage: str = ""
-    isolation: str = ""
-    cgroup: str = ""
-    logging: str = ""
-    log_opts: Mapping[str, str] = {}
-    network_driver: str = ""
-
-
-def check_options(options: RunOptions) -> None:
+def check_options(options: ContainerConfig) -> None:
     """Check each option that no parser could, and that they fit together.
 
     :raises InvalidInput: with Docker's words.
     """
     from swapbox.containers.limits import check_limits
 
-    if options.name:
-        check_name(options.name)
     if options.hostname:
         check_hostname(options.hostname)
     if options.stop_signal:

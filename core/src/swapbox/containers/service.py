@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from swapbox.containers import names
 from swapbox.containers.config import ContainerConfig, merge
+from swapbox.containers.options import check_name
 from swapbox.containers.records import Container, RunState
 from swapbox.errors import Conflict, NotFound, Unavailable, Unsupported
 from swapbox.linux.process import Process, boot_id
 from swapbox.store.owners import OWNER_LABEL, owner
 
 if TYPE_CHECKING:
-    from swapbox.containers.options import RunOptions
     from swapbox.drivers.isolation import Spec
     from swapbox.drivers.logging import LogQuery, LogRecord
     from swapbox.engine import Engine
@@ -37,22 +37,25 @@ class Containers:
 
     # -- making -----------------------------------------------------------------------------------------------
 
-    def create(self, options: RunOptions, *, image: Image, claimed: bool = False) -> Container:
+    def create(self, asked: ContainerConfig, *, image: Image, name: str = "", claimed: bool = False) -> Container:
         """Make a container that can be started.
 
         The order is snapshot, directory, row: what a crash leaves is a snapshot without a row, which the next
         clean-up finds.
 
+        :param name: empty for a generated one.
         :param claimed: the calling process is its monitor, and starts it at once.
         :raises InvalidInput: an option is wrong.
         :raises Conflict: the name is taken.
         """
         engine = self._engine
-        config = self.configure(options, image)
+        if name:
+            check_name(name)
+        config = self.configure(asked, image)
         container_id = names.new_id()
-        name = options.name.removeprefix("/") or self._new_name()
-        if options.name and engine.records.name_taken(name):
-            self._refuse_name(name)
+        if name and engine.records.name_taken(name.removeprefix("/")):
+            self._refuse_name(name.removeprefix("/"))
+        name = name.removeprefix("/") or self._new_name()
         _make_sources(config)
         storage = engine.selector.open("storage", made_with=config.storage)
         with ExitStack() as undo:
@@ -67,25 +70,25 @@ class Containers:
         engine.emit("container", "create", container_id, {"name": name, "image": config.image})
         return container
 
-    def configure(self, options: RunOptions, image: Image) -> ContainerConfig:
+    def configure(self, asked: ContainerConfig, image: Image) -> ContainerConfig:
         """Return the configuration of a container-to-be: options, image and chosen drivers, all checked."""
-        config = merge(options, image.config, image_id=image.id, top_chain=image.top_chain)
-        config = self._with_drivers(config, options)
+        config = merge(asked, image.config, image_id=image.id, top_chain=image.top_chain)
+        config = self._with_drivers(config)
         driver = self._engine.selector.open("logging", made_with=config.logging)
         driver.validate(config.log_opts)
         self._engine.images.ensure_unpacked(image, storage=config.storage)
         return config
 
-    def _with_drivers(self, config: ContainerConfig, options: RunOptions) -> ContainerConfig:
+    def _with_drivers(self, config: ContainerConfig) -> ContainerConfig:
         selector = self._engine.selector
-        logging = selector.choose("logging", name=options.logging or None).name
+        logging = selector.choose("logging", name=config.logging or None).name
         return config._replace(
-            storage=selector.choose("storage", name=options.storage or None).name,
-            isolation=selector.choose("isolation", name=options.isolation or None).name,
-            cgroup=selector.choose("cgroup", name=options.cgroup or None).name,
+            storage=selector.choose("storage", name=config.storage or None).name,
+            isolation=selector.choose("isolation", name=config.isolation or None).name,
+            cgroup=selector.choose("cgroup", name=config.cgroup or None).name,
             logging=logging,
             log_opts={**self._engine.config.options.get(("logging", logging), {}), **config.log_opts},
-            network_driver=selector.choose("network", name=options.network_driver or options.network or None).name,
+            network_driver=selector.choose("network", name=config.network_driver or config.network or None).name,
         )
 
     def _refuse_name(self, name: str) -> None:
@@ -101,11 +104,11 @@ class Containers:
             attempt += 1
         return name
 
-    def plan(self, options: RunOptions, *, image: Image) -> Spec:
+    def plan(self, asked: ContainerConfig, *, image: Image) -> Spec:
         """Return the OCI ``config.json`` that ``run`` with these options would use; nothing is left behind."""
         from swapbox.containers.dry_run import plan
 
-        return plan(self._engine, self.configure(options, image), options)
+        return plan(self._engine, self.configure(asked, image))
 
     # -- running ----------------------------------------------------------------------------------------------
 

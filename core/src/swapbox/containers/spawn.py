@@ -69,7 +69,7 @@ class Monitor:
     ) -> Started:
         """Create a container from command line flags and start it.
 
-        :param flags: see :func:`swapbox.containers.flags.run_options`; plain values only.
+        :param flags: see :func:`swapbox.containers.flags.asked_config`; plain values only.
         :param missing: is called when the image is not here; gets it, or raises.
         :param created: is called with the new container's id.
         :raises SwapboxError: what the monitor says went wrong.
