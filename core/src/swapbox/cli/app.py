@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from swapbox import __version__
+from swapbox.cli.groups import Group
 from swapbox.engine import Engine
 from swapbox.errors import SwapboxError
 
@@ -38,6 +39,7 @@ _VERBS = {
     "version": "system",
     "info": "system",
     "plugins": "system",
+    "help": "help",
 }
 
 _NOT_YET = (
@@ -47,7 +49,7 @@ _NOT_YET = (
 )
 
 
-class Verbs(click.Group):
+class Verbs(Group):
     """A group whose commands are imported one at a time."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -69,10 +71,9 @@ class Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the verb, or say so in Docker's words."""
-        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            later = " (Docker's, not in this release)" if args[0] in _NOT_YET else ""
-            raise click.UsageError(f"unknown command: swapbox {args[0]}{later}", ctx)
+        """Find the verb; say of Docker's others that they are to come."""
+        if args[0] in _NOT_YET and self.get_command(ctx, args[0]) is None:
+            raise click.UsageError(f"unknown command: swapbox {args[0]} (Docker's, not in this release)", ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -106,7 +107,7 @@ def driver_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., 
 @click.group(
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Run 'swapbox COMMAND --help' for more information on a command.",
+    epilog="Example: swapbox run --rm -it alpine sh",
 )
 @click.option("--root", type=click.Path(path_type=Path), help="Where images and containers are kept.")
 @click.option("--run-root", type=click.Path(path_type=Path), help="The same for what ends with a reboot.")
@@ -116,7 +117,7 @@ def driver_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., 
 @click.version_option(__version__, "-v", "--version", message="swapbox version %(version)s")
 @click.pass_context
 def swapbox(ctx: click.Context, /, **_global: Any) -> None:
-    """Run containers, with every backend chosen by a flag."""
+    """A container engine in which every backend can be swapped."""
     monitor: Monitor | None = ctx.ensure_object(dict).get("monitor")
     if monitor is not None:
         monitor.prepare(_described_engine(ctx))
@@ -208,8 +209,13 @@ def run(argv: Sequence[str], *, monitor: Monitor | None = None, refused: Swapbox
         result = swapbox.main(list(argv), prog_name="swapbox", standalone_mode=False, obj=state)
     except click.exceptions.Exit as done:
         return done.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 0
     except click.ClickException as error:
-        return _usage_error(error)
+        from swapbox.cli.usage import report
+
+        return report(error)
     except click.Abort:
         return 130
     except SwapboxError as error:
@@ -222,24 +228,3 @@ def run(argv: Sequence[str], *, monitor: Monitor | None = None, refused: Swapbox
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     return result if isinstance(result, int) else 0
-
-
-def _usage_error(error: click.ClickException) -> int:
-    """Print a usage error as Docker does; wrong flags end with 125, wrong arguments with 1."""
-    ctx = error.ctx if isinstance(error, click.UsageError) else None
-    where = ctx.command_path if ctx else "swapbox"
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        click.echo(error.format_message(), err=True)
-        return 0
-    if isinstance(error, click.NoSuchOption):
-        message = f"unknown flag: {error.option_name}"
-    elif isinstance(error, click.MissingParameter) and isinstance(error.param, click.Argument):
-        message = f"'{where}' requires at least 1 argument"
-    else:
-        message = error.format_message()
-    click.echo(f"swapbox: {message}\n\nRun '{where} --help' for more information", err=True)
-    return FLAG_ERROR if isinstance(error, (click.NoSuchOption, click.BadOptionUsage)) or _is_option(error) else 1
-
-
-def _is_option(error: click.ClickException) -> bool:
-    return isinstance(error, click.BadParameter) and isinstance(error.param, click.Option)

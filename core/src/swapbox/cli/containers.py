@@ -84,7 +84,7 @@ def logs(
     timestamps: bool,
     details: bool,
 ) -> None:
-    """Show what a container has printed."""
+    """Fetch the logs of a container."""
     from swapbox.cli.units import parse_moment
     from swapbox.drivers.logging import LogQuery
 
@@ -126,7 +126,7 @@ def _print_record(record: LogRecord, *, terminal: bool, timestamps: bool, detail
 @click.argument("containers", nargs=-1, required=True)
 @click.pass_context
 def stop(ctx: click.Context, containers: tuple[str, ...], *, timeout: int | None, signal_name: str) -> int:
-    """Stop running containers."""
+    """Stop one or more running containers."""
     service = engine_of(ctx).containers
     return for_each(
         containers, lambda name: service.stop(service.find(name), timeout=timeout, signal_name=signal_name)
@@ -138,7 +138,7 @@ def stop(ctx: click.Context, containers: tuple[str, ...], *, timeout: int | None
 @click.argument("containers", nargs=-1, required=True)
 @click.pass_context
 def kill(ctx: click.Context, containers: tuple[str, ...], *, signal_name: str) -> int:
-    """Send a signal to running containers."""
+    """Kill one or more running containers."""
     from swapbox.containers.options import parse_signal
 
     service, number = engine_of(ctx).containers, parse_signal(signal_name)
@@ -151,7 +151,7 @@ def kill(ctx: click.Context, containers: tuple[str, ...], *, signal_name: str) -
 @click.argument("containers", nargs=-1, required=True)
 @click.pass_context
 def rm(ctx: click.Context, containers: tuple[str, ...], *, force: bool, volumes: bool) -> int:
-    """Remove containers."""
+    """Remove one or more containers."""
     service = engine_of(ctx).containers
 
     def remove(name: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from swapbox.cli.app import driver_options, engine_of, for_each, print_error
+from swapbox.cli.groups import Group
 from swapbox.cli.progress import Lines
 from swapbox.errors import NotFound
 from swapbox.references import Reference
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("-q", "--quiet", is_flag=True, help="Print the image's name only.")
 @click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Choose another platform than this host's.")
 @driver_options("registry", "storage")
-@click.argument("image")
+@click.argument("image", metavar="NAME[:TAG|@DIGEST]")
 @click.pass_context
 def pull(
     ctx: click.Context,
@@ -34,7 +35,7 @@ def pull(
     registry: str | None,
     storage: str | None,
 ) -> None:
-    """Fetch an image from a registry and unpack it."""
+    """Download an image from a registry."""
     engine = engine_of(ctx)
     reference = Reference.parse(image)
     if not quiet and not reference.tag and not reference.digest:
@@ -71,7 +72,7 @@ def report_pull(
 @click.option("-q", "--quiet", is_flag=True, help="Show ids only.")
 @click.option("--digests", is_flag=True, help="Show digests.")
 @click.option("--no-trunc", is_flag=True, help="Do not shorten ids.")
-@click.argument("repository", required=False)
+@click.argument("repository", required=False, metavar="[REPOSITORY[:TAG]]")
 @click.pass_context
 def images(
     ctx: click.Context, repository: str | None, *, everything: bool, quiet: bool, digests: bool, no_trunc: bool
@@ -119,20 +120,20 @@ def _rows(image: Image, repository: str | None, *, digests: bool) -> list[ImageR
 
 
 @click.command(epilog="Example: swapbox tag alpine localhost:5000/mine/alpine:1")
-@click.argument("source")
-@click.argument("target")
+@click.argument("source", metavar="SOURCE_IMAGE[:TAG]")
+@click.argument("target", metavar="TARGET_IMAGE[:TAG]")
 @click.pass_context
 def tag(ctx: click.Context, source: str, target: str) -> None:
-    """Give an image one more name."""
+    """Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE."""
     engine_of(ctx).images.tag(source, target)
 
 
 @click.command(epilog="Example: swapbox rmi alpine:3.19")
 @click.option("-f", "--force", is_flag=True, help="Also when stopped containers use it.")
-@click.argument("names", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("names", nargs=-1, required=True, metavar="IMAGE [IMAGE...]")
 @click.pass_context
 def rmi(ctx: click.Context, names: tuple[str, ...], *, force: bool) -> int:
-    """Remove images, and from the disk what nothing needs any more."""
+    """Remove one or more images."""
 
     def remove(name: str) -> None:
         try:
@@ -150,9 +151,9 @@ def rmi(ctx: click.Context, names: tuple[str, ...], *, force: bool) -> int:
     return for_each(names, remove, echo=False)
 
 
-@click.group()
+@click.group(cls=Group)
 def image() -> None:
-    """Make images."""
+    """Manage images."""
 
 
 @image.command("from-host", epilog="Example: swapbox image from-host demo sh ls cat")

@@ -23,10 +23,10 @@ _NEVER = "0001-01-01T00:00:00Z"
 @click.option(
     "--type", "kind", type=click.Choice(["container", "image"]), help="Look at objects of this type only."
 )
-@click.argument("names", nargs=-1, required=True, metavar="NAME|ID...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME|ID [NAME|ID...]")
 @click.pass_context
 def inspect(ctx: click.Context, names: tuple[str, ...], *, kind: str | None) -> int:
-    """Show everything about containers or images, as JSON."""
+    """Return low-level information on containers and images."""
     found, errors = [], []
     for name in names:
         try:

@@ -79,7 +79,7 @@ def _many(*names: str, **settings: Any) -> Callable[[Callable[..., Any]], Callab
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def run(ctx: click.Context, /, **given: Any) -> int:
-    """Create and start a container from an image."""
+    """Create and run a new container from an image."""
     monitor: Monitor | None = None
     try:
         monitor = monitor_of(ctx)

@@ -10,6 +10,7 @@ import click
 
 from swapbox import __version__
 from swapbox.cli.app import engine_of
+from swapbox.cli.groups import Group
 from swapbox.drivers.common import API_VERSION, KINDS, Broken, Kind, Unsupported
 from swapbox.errors import SwapboxError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command(epilog="Example: swapbox version")
 def version() -> None:
-    """Show versions."""
+    """Show the swapbox version information."""
     rows = (
         ("Version", __version__),
         ("Driver API", ".".join(map(str, API_VERSION))),
@@ -37,7 +38,7 @@ def version() -> None:
 )
 @click.pass_context
 def info(ctx: click.Context, *, why: bool) -> None:
-    """Show what is here: containers, images, drivers, host."""
+    """Display system-wide information."""
     engine = engine_of(ctx)
     if why:
         for kind in KINDS:
@@ -105,9 +106,9 @@ def _result(candidate: Candidate) -> str:
     return "supported" if candidate.result is not None else "not asked"
 
 
-@click.group()
+@click.group(cls=Group)
 def plugins() -> None:
-    """Look at plugins."""
+    """Manage plugins."""
 
 
 @plugins.command("ls", epilog="Example: swapbox plugins ls")
