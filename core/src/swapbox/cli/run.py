@@ -74,6 +74,7 @@ def _many(*names: str, **settings: Any) -> Callable[[Callable[..., Any]], Callab
 @click.option("--cidfile", type=click.Path(), help="Write the container's id to this file.")
 @click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Platform to pull when the image is not here.")
 @click.option("--dry-run", is_flag=True, help="Print the OCI config.json instead of running.")
+@click.option("--runtime", default="", metavar="NAME", help="Docker's word for --isolation.")
 @driver_options()
 @click.argument("image")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)

@@ -11,7 +11,7 @@ import click
 from swapbox import __version__
 from swapbox.cli.app import engine_of
 from swapbox.cli.groups import Group
-from swapbox.drivers.common import API_VERSION, KINDS, Broken, Kind, Unsupported
+from swapbox.drivers.common import API_VERSION, KINDS, Broken, Kind, Supported, Unsupported
 from swapbox.errors import SwapboxError
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def info(ctx: click.Context, *, why: bool) -> None:
         (" Stopped", str(len(states) - running)),
         ("Images", str(len(engine.images.all()))),
         *((_TITLES[kind], _chosen(engine, kind)) for kind in KINDS),
+        ("Runtimes", " ".join(_runtimes(engine))),
+        ("Default Runtime", _chosen(engine, "isolation")),
         ("Root", str(engine.paths.root)),
         ("Run Root", str(engine.paths.run_root)),
         ("Rootless", str(engine.unprivileged).lower()),
@@ -83,6 +85,12 @@ def _chosen(engine: Engine, kind: Kind) -> str:
         return engine.selector.choose(kind).name
     except SwapboxError as error:
         return f"none: {error.message}"
+
+
+def _runtimes(engine: Engine) -> list[str]:
+    """Return the isolation drivers that work here, which Docker calls runtimes."""
+    _, candidates = engine.selector.explain("isolation")
+    return sorted(one.offer.spec.name for one in candidates if isinstance(one.result, Supported))
 
 
 def _explain(engine: Engine, kind: Kind) -> None:

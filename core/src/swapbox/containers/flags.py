@@ -8,6 +8,7 @@ from typing import Any
 
 from swapbox.containers import devices, limits, options, security, volumes
 from swapbox.containers.config import ContainerConfig, MountSpec
+from swapbox.errors import InvalidInput
 
 
 def asked_config(given: Mapping[str, Any], environment: Mapping[str, str], directory: Path) -> ContainerConfig:
@@ -56,12 +57,20 @@ def asked_config(given: Mapping[str, Any], environment: Mapping[str, str], direc
         network=given["network"],
         auto_remove=given["auto_remove"],
         storage=given["storage"] or "",
-        isolation=given["isolation"] or "",
+        isolation=_isolation(given),
         cgroup=given["cgroup"] or "",
         logging=given["logging"] or "",
         log_opts=options.parse_map(given["log_opt"]),
         network_driver=given["network_driver"] or "",
     )
+
+
+def _isolation(given: Mapping[str, Any]) -> str:
+    """Return the isolation driver, which ``--runtime`` names too."""
+    isolation, runtime = given["isolation"] or "", given.get("runtime") or ""
+    if isolation and runtime and isolation != runtime:
+        raise InvalidInput(f"conflicting options: --isolation {isolation} and --runtime {runtime}")
+    return isolation or runtime
 
 
 def _optional(parse: Callable[[str], int], text: str) -> int:

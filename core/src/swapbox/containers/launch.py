@@ -64,6 +64,7 @@ def launch(engine: Engine, container: Container, *, console_size: tuple[int, int
         resources = _possible_resources(engine, container, spec)
         if not ("devices" in resources or container.config.privileged or engine.unprivileged):
             _forbid_device_nodes(spec, bundle / "rootfs")
+        spec["linux"]["resources"] = resources
         (bundle / "config.json").write_text(json.dumps(spec))
         return _run(engine, container, spec, resources, bundle=bundle, run=run)
     except OSError as error:

@@ -42,7 +42,7 @@ once never pay for the change."""
 
 _USED: tuple[Literal["isolation", "cgroup", "logging", "network"], ...]
 _USED = ("isolation", "cgroup", "logging", "network")
-_DRIVER_FLAGS = ("isolation", "cgroup", "logging", "network_driver", "network")
+_DRIVER_FLAGS = ("isolation", "runtime", "cgroup", "logging", "network_driver", "network")
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE)
 _RESET = (
     signal.SIGCHLD,  # ignored, it would take the exit status away

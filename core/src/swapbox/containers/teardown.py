@@ -40,6 +40,14 @@ def free(engine: Engine, container: Container) -> bool:
     config, select = container.config, engine.selector
     oom_events = 0
 
+    def memory() -> None:
+        nonlocal oom_events
+        # First of all: an isolation driver whose runtime joins groups by path may remove them with the container.
+        with contextlib.suppress(NotFound):
+            handle = select.open("cgroup", made_with=config.cgroup).open(cgroup_path(container.id))
+            oom_events = handle.oom_events()
+            handle.close()
+
     def isolation() -> None:
         with contextlib.suppress(NotFound):
             select.open("isolation", made_with=config.isolation).delete(container.id, force=True)
@@ -49,15 +57,13 @@ def free(engine: Engine, container: Container) -> bool:
         select.open("network", made_with=config.network_driver).disconnect(None, endpoint)
 
     def cgroup() -> None:
-        nonlocal oom_events
         with contextlib.suppress(NotFound):
             handle = select.open("cgroup", made_with=config.cgroup).open(cgroup_path(container.id))
-            oom_events = handle.oom_events()
             handle.kill()
             handle.delete()
             handle.close()
 
-    for step in (isolation, network, cgroup):
+    for step in (memory, isolation, network, cgroup):
         _tolerant(engine, container, step)
     remove_run_directory(engine.paths.container_run(container.id))
     return oom_events > 0

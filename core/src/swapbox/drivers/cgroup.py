@@ -52,6 +52,14 @@ class CgroupHandle(Protocol):
         ...
 
     @property
+    def cgroups_path(self) -> str | None:
+        """What OCI's ``linux.cgroupsPath`` says for this group: absolute, from the hierarchies' mount points.
+
+        For isolation drivers whose runtime joins by path and not by :meth:`join`; None when there is no group.
+        """
+        ...
+
+    @property
     def clone_into(self) -> int | None:
         """A descriptor for clone3(2) with ``CLONE_INTO_CGROUP``, which makes a process inside; None if impossible.
 

@@ -54,16 +54,28 @@ def failure_of(function: Callable[[], object]) -> Failure:
     raise AssertionError("it did not fail")
 
 
+def _nothing() -> None:
+    """Prepare nothing."""
+
+
 class Box:
     """A driver with one bundle in a folder.
 
     :param factory: makes the driver.
+    :param prepare_monitor: called in each monitor, which has a mount namespace of its own.
     """
 
     id = "box"
 
-    def __init__(self, folder: Path, factory: Callable[[DriverContext], IsolationDriver]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        factory: Callable[[DriverContext], IsolationDriver],
+        *,
+        prepare_monitor: Callable[[], None] = _nothing,
+    ) -> None:
         self.factory = factory
+        self._prepare_monitor = prepare_monitor
         self.folder = folder
         self.bundle = folder / "bundle"
         self.rootfs = self.bundle / "rootfs"
@@ -79,6 +91,7 @@ class Box:
         def monitor() -> ResultT:
             os.chdir("/")
             syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+            self._prepare_monitor()
             before = leftovers(self.folder)
             result = function()
             after = leftovers(self.folder)

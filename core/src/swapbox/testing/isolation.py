@@ -27,12 +27,15 @@ class IsolationDriverContract:
         """Return the driver under test."""
         raise NotImplementedError
 
+    def prepare_monitor(self) -> None:
+        """Make ready what the driver needs, in the mount namespace of a test's monitor."""
+
     @pytest.fixture
     def box(self, tmp_path: Path) -> Box:
         """A container to be; skip where none can be made."""
         if thing := missing():
             pytest.skip(f"needs {thing}")
-        return Box(tmp_path, self.make_driver)
+        return Box(tmp_path, self.make_driver, prepare_monitor=self.prepare_monitor)
 
     def test_a_command_runs_with_its_stdio_and_exit_code(self, box: Box) -> None:
         assert box.run("/bin/sh", "-c", "echo out; echo err >&2; exit 3") == Output(3, "out\n", "err\n")

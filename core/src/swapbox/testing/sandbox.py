@@ -66,7 +66,7 @@ class Sandbox(Engine):
         super().__init__(
             console_script(),
             *("--root", self.root, "--run-root", self.run_root),
-            environment=plain_environment(directory),
+            environment={**plain_environment(directory), **_chosen()},
         )
         self._before = cgroups(CGROUP_PARENT), named_netns()
 
@@ -159,6 +159,12 @@ def sandbox() -> Iterator[Sandbox]:
             made.assert_no_leaks()
         finally:
             made._sweep()
+
+
+def _chosen() -> dict[str, str]:
+    """Return what makes all tests run on another isolation driver: ``SWAPBOX_TEST_ISOLATION=runc``."""
+    name = os.environ.get("SWAPBOX_TEST_ISOLATION")
+    return {"SWAPBOX_ISOLATION": name} if name else {}
 
 
 def _is_empty(cgroup: Path) -> bool:

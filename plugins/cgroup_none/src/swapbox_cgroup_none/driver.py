@@ -47,6 +47,11 @@ class Handle:
         return self._path
 
     @property
+    def cgroups_path(self) -> None:
+        """Nothing: there is no group."""
+        return
+
+    @property
     def clone_into(self) -> None:
         """Nothing."""
         return

@@ -36,6 +36,11 @@ class Handle:
         return self._path
 
     @property
+    def cgroups_path(self) -> str:
+        """The same, absolute."""
+        return f"/{self._path.strip('/')}"
+
+    @property
     def clone_into(self) -> None:
         """Nothing: a process is in many hierarchies at once."""
         return

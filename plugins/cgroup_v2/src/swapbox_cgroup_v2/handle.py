@@ -44,6 +44,12 @@ class Handle:
         return self._path
 
     @property
+    def cgroups_path(self) -> str:
+        """The same from the mount point, which is above the base when that was delegated."""
+        point = next((mount.point for mount in cgroupfs.mounts("cgroup2")), self._base)
+        return f"/{os.path.relpath(self._group, point)}"
+
+    @property
     def clone_into(self) -> int:
         """The descriptor of the directory."""
         return self._directory
