@@ -36,6 +36,8 @@ _VERBS = {
     "kill": "containers",
     "rm": "containers",
     "inspect": "inspect",
+    "diff": "files",
+    "export": "files",
     "version": "system",
     "info": "system",
     "plugins": "system",
@@ -43,7 +45,7 @@ _VERBS = {
 }
 
 _NOT_YET = (
-    *("attach", "build", "commit", "container", "cp", "create", "diff", "events", "exec", "export", "history"),
+    *("attach", "build", "commit", "container", "cp", "create", "events", "exec", "history"),
     *("import", "load", "login", "logout", "network", "pause", "port", "push", "rename", "restart", "save"),
     *("search", "start", "stats", "system", "top", "unpause", "update", "volume", "wait"),
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from swapbox.containers.records import Container
-from swapbox.errors import Conflict
+from swapbox.errors import Conflict, NotFound
 from swapbox.linux.syscalls import RESOLVE_IN_ROOT, openat2
 
 # Static ones first: the image need not have their libraries.
@@ -21,6 +23,25 @@ _HOSTS = (
     "ff02::1\tip6-allnodes\n"
     "ff02::2\tip6-allrouters\n"
 )
+
+RUNTIME_FILES = {
+    "/.dockerenv": "file",
+    "/dev": "directory",
+    "/dev/console": "file",
+    "/dev/pts": "directory",
+    "/dev/shm": "directory",
+    "/etc": "directory",
+    "/etc/hostname": "file",
+    "/etc/hosts": "file",
+    "/etc/mtab": "/proc/mounts",
+    "/etc/resolv.conf": "file",
+    "/proc": "directory",
+    "/sys": "directory",
+}
+"""What every container has, if not from its image: ``directory``, ``file``, or where a symbolic link leads.
+
+It is nobody's change: neither ``diff`` nor ``commit`` tells of it.
+"""
 
 
 class RuntimeFiles(NamedTuple):
@@ -53,14 +74,34 @@ def _read(path: str) -> str:
 
 
 def make_marker(rootfs: Path) -> None:
-    """Make the empty file by which programs know that they run in a container, as Docker does."""
+    """Make what Docker makes in every container: mount points, links, and the file that says it is a container.
+
+    What the image has is left alone, and a view in a dry run cannot be written.
+    """
     root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # A file or link of that name in the image is left alone; a view in a dry run cannot be written.
-        with contextlib.suppress(OSError):
-            os.close(os.open(".dockerenv", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755, dir_fd=root))
+        for path, kind in RUNTIME_FILES.items():
+            with contextlib.suppress(OSError):
+                _make_missing(root, path, kind)
     finally:
         os.close(root)
+
+
+def _make_missing(root: int, path: str, kind: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.close(openat2(root, path, os.O_PATH | os.O_NOFOLLOW, resolve=RESOLVE_IN_ROOT))
+        return
+    above, _, name = path.rpartition("/")
+    parent = openat2(root, above or "/", os.O_PATH | os.O_DIRECTORY, resolve=RESOLVE_IN_ROOT)
+    try:
+        if kind == "directory":
+            os.mkdir(name, 0o755, dir_fd=parent)
+        elif kind == "file":
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755, dir_fd=parent))
+        else:
+            os.symlink(kind, name, dir_fd=parent)
+    finally:
+        os.close(parent)
 
 
 def make_directory(rootfs: Path, path: str) -> None:
@@ -105,3 +146,23 @@ def find_init() -> Path | None:
             if os.access(path, os.X_OK):
                 return path
     return None
+
+
+@contextlib.contextmanager
+def mount_lock(directory: Path) -> Iterator[None]:
+    """Keep a container's snapshot from being mounted by two at once.
+
+    :param directory: the container's own.
+    :raises NotFound: it was removed.
+    """
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotFound(f"No such container: {directory.name}") from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        # Explicitly: a forked child that inherited the descriptor must not keep the lock.
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        os.close(fd)

@@ -57,20 +57,25 @@ def launch(engine: Engine, container: Container, *, console_size: tuple[int, int
     :raises SwapboxError: what failed; :class:`~swapbox.errors.CommandNotExecutable` for the command itself.
     """
     try:
-        storage = engine.selector.open("storage", made_with=container.config.storage)
-        run = engine.paths.make(engine.paths.container_run(container.id))
-        bundle = _mount(storage.mounts(container.id), run)
-        spec = container_spec(engine, container, bundle=bundle, console_size=console_size)
-        resources = _possible_resources(engine, container, spec)
-        if not ("devices" in resources or container.config.privileged or engine.unprivileged):
-            _forbid_device_nodes(spec, bundle / "rootfs")
-        spec["linux"]["resources"] = resources
-        (bundle / "config.json").write_text(json.dumps(spec))
-        return _run(engine, container, spec, resources, bundle=bundle, run=run)
+        with files.mount_lock(engine.paths.container(container.id)):
+            return _launch(engine, container, console_size)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         reason = os.strerror(error.errno or 0).lower()
         raise Unavailable(f"cannot start container {container.name}: {where}{reason}") from error
+
+
+def _launch(engine: Engine, container: Container, console_size: tuple[int, int] | None) -> Launch:
+    storage = engine.selector.open("storage", made_with=container.config.storage)
+    run = engine.paths.make(engine.paths.container_run(container.id))
+    bundle = _mount(storage.mounts(container.id), run)
+    spec = container_spec(engine, container, bundle=bundle, console_size=console_size)
+    resources = _possible_resources(engine, container, spec)
+    if not ("devices" in resources or container.config.privileged or engine.unprivileged):
+        _forbid_device_nodes(spec, bundle / "rootfs")
+    spec["linux"]["resources"] = resources
+    (bundle / "config.json").write_text(json.dumps(spec))
+    return _run(engine, container, spec, resources, bundle=bundle, run=run)
 
 
 def rootfs_path(run: Path) -> Path:

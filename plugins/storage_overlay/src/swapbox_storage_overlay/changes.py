@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from swapbox.drivers.storage import Change
+from swapbox.linux.descent import Descent
 
 
 class _Below(NamedTuple):
@@ -27,50 +28,85 @@ class _Below(NamedTuple):
     merged: tuple[Path, ...] = ()
 
 
+class _Level(NamedTuple):
+    """A directory of the upper layer on the way down.
+
+    :param lowers: the directories that it merges with, nearest first.
+    :param whole: nothing of the lower layers shines through: what the upper lacks is deleted.
+    :param names: what is left to look at, the next one last.
+    :param untold: a change that holds only when something below has changed.
+    """
+
+    at: str
+    lowers: tuple[Path, ...]
+    whole: bool
+    names: list[str]
+    untold: list[Change]
+
+
 def changes(upper: Path, lowers: Sequence[Path], prefix: str) -> Iterator[Change]:
     """Yield the changes, parents before children, names in order.
+
+    The upper directory is walked by descriptors: a container that runs may change it at the same time.
 
     :param lowers: the trees it builds on, nearest first.
     :param prefix: of overlay's extended attributes: ``trusted.overlay.`` or ``user.overlay.``.
     """
-    return _Differ(prefix).directory(upper, tuple(lowers), "", whole=False)
+    root = os.open(upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with Descent(root) as place:
+            yield from _Differ(prefix, place).run(tuple(lowers))
+    finally:
+        os.close(root)
 
 
 class _Differ:
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, place: Descent) -> None:
         self._prefix = prefix
+        self._place = place
+        self._levels: list[_Level] = []
 
-    def directory(self, upper: Path, lowers: tuple[Path, ...], at: str, *, whole: bool) -> Iterator[Change]:
-        """Yield the changes below a directory.
-
-        :param whole: nothing of the lower layers shines through: what the upper lacks is deleted.
-        """
-        names = set(os.listdir(upper))
-        gone = {name for lower in lowers for name in os.listdir(lower)} - names if whole else set()
-        for name in sorted(names | gone):
-            below = self._below(lowers, name)
-            if name in gone or _is_whiteout(upper / name):
-                if below.path is not None:
-                    yield Change("D", f"{at}/{name}")
+    def run(self, lowers: tuple[Path, ...]) -> Iterator[Change]:
+        self._push("", lowers, whole=False, untold=[])
+        while self._levels:
+            level = self._levels[-1]
+            if level.names:
+                yield from self._one(level, level.names.pop())
             else:
-                yield from self._entry(upper / name, below, f"{at}/{name}", whole=whole)
+                self._levels.pop()
+                if self._levels:
+                    self._place.leave()
 
-    def _entry(self, path: Path, below: _Below, at: str, *, whole: bool) -> Iterator[Change]:
-        inside: Iterator[Change] = iter(())
-        if stat.S_ISDIR(path.lstat().st_mode):
-            inside = self.directory(path, below.merged, at, whole=whole or self._is_opaque(path))
-        if below.path is None:
-            yield Change("A", at)
-        elif not self._same(path, below.path):
-            yield Change("C", at)
-        else:
-            # A copy that differs in nothing: a file opened for writing, or a directory on the way to a change.
-            first = next(inside, None)
-            if first is None:
-                return
-            yield Change("C", at)
-            inside = chain((first,), inside)
-        yield from inside
+    def _push(self, at: str, lowers: tuple[Path, ...], *, whole: bool, untold: list[Change]) -> None:
+        names = set(map(os.fsdecode, self._place.names()))
+        if whole:
+            names.update(name for lower in lowers for name in os.listdir(lower))
+        self._levels.append(_Level(at, lowers, whole, sorted(names, reverse=True), untold))
+
+    def _one(self, level: _Level, name: str) -> Iterator[Change]:
+        below = self._below(level.lowers, name)
+        info = self._place.look(os.fsencode(name))
+        at = f"{level.at}/{name}"
+        if info is None or _is_whiteout(info):
+            # Without a mark in a directory that shows the lower layers it has vanished just now.
+            if below.path is not None and (info is not None or level.whole):
+                yield from self._tell(Change("D", at))
+            return
+        here = f"/proc/self/fd/{self._place.fd}/{name}"
+        changed = below.path is None or not self._same(here, info, below.path)
+        if changed:
+            yield from self._tell(Change("A" if below.path is None else "C", at))
+        if stat.S_ISDIR(info.st_mode):
+            whole = level.whole or self._is_opaque(here)
+            if self._place.enter(os.fsencode(name)):
+                # A copy that differs in nothing is on the way to a change, or to none.
+                self._push(at, below.merged, whole=whole, untold=[] if changed else [Change("C", at)])
+
+    def _tell(self, change: Change) -> Iterator[Change]:
+        for level in self._levels:
+            yield from level.untold
+            level.untold.clear()
+        yield change
 
     def _below(self, lowers: tuple[Path, ...], name: str) -> _Below:
         merged: list[Path] = []
@@ -81,7 +117,7 @@ class _Differ:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             if not stat.S_ISDIR(mode):
-                if not merged and not _is_whiteout(path):
+                if not merged and not _is_whiteout(path.lstat()):
                     return _Below(path)
                 break
             merged.append(path)
@@ -89,29 +125,29 @@ class _Differ:
                 break
         return _Below(merged[0], tuple(merged)) if merged else _Below(None)
 
-    def _is_opaque(self, path: Path) -> bool:
+    def _is_opaque(self, path: str | Path) -> bool:
         return self._attributes(path).get(self._prefix + "opaque") == b"y"
 
-    def _same(self, one: Path, other: Path) -> bool:
-        return _identity(one) == _identity(other) and self._visible(one) == self._visible(other)
+    def _same(self, here: str, info: os.stat_result, lower: Path) -> bool:
+        return _identity(info) == _identity(lower.lstat()) and self._visible(here) == self._visible(lower)
 
-    def _visible(self, path: Path) -> dict[str, bytes]:
+    def _visible(self, path: str | Path) -> dict[str, bytes]:
         return {name: value for name, value in self._attributes(path).items() if not name.startswith(self._prefix)}
 
-    def _attributes(self, path: Path) -> dict[str, bytes]:
-        return {
-            name: os.getxattr(path, name, follow_symlinks=False)
-            for name in os.listxattr(path, follow_symlinks=False)
-        }
+    def _attributes(self, path: str | Path) -> dict[str, bytes]:
+        with suppress(FileNotFoundError):  # gone meanwhile
+            return {
+                name: os.getxattr(path, name, follow_symlinks=False)
+                for name in os.listxattr(path, follow_symlinks=False)
+            }
+        return {}
 
 
-def _is_whiteout(path: Path) -> bool:
-    info = path.lstat()
+def _is_whiteout(info: os.stat_result) -> bool:
     return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
 
 
-def _identity(path: Path) -> tuple[int, ...]:
-    info = path.lstat()
+def _identity(info: os.stat_result) -> tuple[int, ...]:
     identity = (info.st_mode, info.st_uid, info.st_gid, info.st_rdev)
     if stat.S_ISDIR(info.st_mode):  # its size and time change with its entries
         return identity

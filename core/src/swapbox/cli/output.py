@@ -1,0 +1,54 @@
+"""Files that commands write for the user: checked in Docker's words, and there as a whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from swapbox.errors import InvalidInput, from_os_error
+
+_NO_FILES = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFLNK: "a symbolic link directly",
+    stat.S_IFIFO: "a named pipe (FIFO)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device file",
+    stat.S_IFBLK: "a block device file",
+}
+
+
+def check_output_file(path: str) -> None:
+    """Refuse what no file can be put in the place of.
+
+    :raises InvalidInput: its directory does not exist, or there is something else.
+    """
+    parent = os.path.dirname(os.path.normpath(path))
+    if parent and not os.path.exists(parent):
+        raise InvalidInput(f"invalid output path: stat {parent}: no such file or directory")
+    with contextlib.suppress(FileNotFoundError):
+        kind = _NO_FILES.get(stat.S_IFMT(os.lstat(path).st_mode))
+        if kind is not None:
+            raise InvalidInput(f"cannot write to {kind}")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Write a file under another name and put it in its place when the block ends well.
+
+    :raises SwapboxError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise from_os_error(error, f"write {path}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
