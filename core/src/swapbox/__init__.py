@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from swapbox.drivers.storage import StorageDriverSpec as StorageDriverSpec
     from swapbox.engine import Engine as Engine
     from swapbox.errors import SwapboxError as SwapboxError
-    from swapbox.hookspecs import Event as Event
     from swapbox.hookspecs import Finding as Finding
     from swapbox.plugins.markers import hookimpl as hookimpl
     from swapbox.references import Reference as Reference
+    from swapbox.store.events import Event as Event
 
 _HOMES = {
     "swapbox.descriptors": ("Descriptor",),
@@ -66,9 +66,10 @@ _HOMES = {
     "swapbox.drivers.storage": ("Mount", "StorageDriver", "StorageDriverSpec"),
     "swapbox.engine": ("Engine",),
     "swapbox.errors": ("SwapboxError",),
-    "swapbox.hookspecs": ("Event", "Finding"),
+    "swapbox.hookspecs": ("Finding",),
     "swapbox.plugins.markers": ("hookimpl",),
     "swapbox.references": ("Reference",),
+    "swapbox.store.events": ("Event",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll]

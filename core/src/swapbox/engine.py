@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from swapbox.plugins.selection import Selector
     from swapbox.store.content import ContentStore
     from swapbox.store.database import Database
+    from swapbox.store.events import EventLog
 
 
 def _ignore(_message: str) -> None:
@@ -167,13 +168,23 @@ class Engine:
 
         return Images(self)
 
-    def emit(self, type: str, action: str, id: str, attributes: Mapping[str, str]) -> None:
-        """Tell observing plugins what has happened."""
-        if self.plugins.implements("swapbox_event"):
-            from swapbox.hookspecs import Event
+    @cached_property
+    def events(self) -> EventLog:
+        """What has happened since the last reboot."""
+        from swapbox.store.events import EventLog
 
-            event = Event(type=type, action=action, id=id, time=time.time_ns(), attributes=attributes)
-            self.plugins.notify("swapbox_event", warn=self.warn, event=event)
+        return EventLog(self.paths.events)
+
+    def emit(self, type: str, action: str, id: str, attributes: Mapping[str, str]) -> None:
+        """Write down what has happened, and tell observing plugins; see docs/events.md."""
+        from swapbox.store.events import Event
+
+        event = Event(type=type, action=action, id=id, time=time.time_ns(), attributes=attributes)
+        try:
+            self.events.append(event)
+        except OSError as error:  # what has happened has happened
+            self.warn(f"cannot write to {self.paths.events}: {error.strerror}")
+        self.plugins.notify("swapbox_event", warn=self.warn, event=event)
 
     # -- other processes ------------------------------------------------------------------------------------------
 

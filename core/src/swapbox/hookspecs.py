@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from swapbox.drivers.registry import RegistrySpec
     from swapbox.drivers.storage import StorageDriverSpec
     from swapbox.references import Reference
+    from swapbox.store.events import Event
 
 
 class Policy(NamedTuple):
@@ -44,21 +45,6 @@ POLICIES: Mapping[str, Policy] = {
     "swapbox_cli": Policy(on_error="warn", timeout=2.0),
     "swapbox_doctor": Policy(on_error="warn", timeout=10.0),
 }
-
-
-class Event(NamedTuple):
-    """Something that happened to a container or image.
-
-    :param type: ``container`` or ``image``.
-    :param action: Docker's word for it: ``create``, ``start``, ``die``, ``pull``.
-    :param time: nanoseconds since the epoch.
-    """
-
-    type: str
-    action: str
-    id: str
-    time: int
-    attributes: Mapping[str, str]
 
 
 class Finding(NamedTuple):
@@ -111,7 +97,7 @@ def swapbox_verify_image(reference: Reference, descriptor: Descriptor) -> None:
 
 @hookspec
 def swapbox_event(event: Event) -> None:
-    """Observe what happened to a container or image."""
+    """Observe what happened."""
 
 
 @hookspec

@@ -53,6 +53,11 @@ class Paths(NamedTuple):
         """What lives as long as a container runs: sockets, pid files."""
         return self.run_root / "containers" / id
 
+    @property
+    def events(self) -> Path:
+        """What has happened since the last reboot."""
+        return self.run_root / "events"
+
     def driver(self, kind: Kind, name: str) -> Path:
         """The directory on disk that belongs to one driver alone."""
         return self.root / kind / name

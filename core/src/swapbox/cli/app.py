@@ -38,6 +38,7 @@ _VERBS = {
     "inspect": "inspect",
     "diff": "files",
     "export": "files",
+    "events": "events",
     "version": "system",
     "info": "system",
     "plugins": "system",
@@ -45,7 +46,7 @@ _VERBS = {
 }
 
 _NOT_YET = (
-    *("attach", "build", "commit", "container", "cp", "create", "events", "exec", "history"),
+    *("attach", "build", "commit", "container", "cp", "create", "exec", "history"),
     *("import", "load", "login", "logout", "network", "pause", "port", "push", "rename", "restart", "save"),
     *("search", "start", "stats", "system", "top", "unpause", "update", "volume", "wait"),
 )

@@ -11,8 +11,8 @@ _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 
-class NoBoolean(click.BadParameter):
-    """A switch got a value that is none of Go's words for true and false."""
+class BadValue(click.BadParameter):
+    """An option got a value that it does not take; the message says why, in Docker's words."""
 
     def __init__(self, message: str, value: str, option: click.Option) -> None:
         super().__init__(message, param=option)
@@ -86,7 +86,7 @@ def _switch(option: click.Option, name: str, value: str) -> Iterator[str]:
     if value in _TRUE:
         yield name
     elif value not in _FALSE:
-        raise NoBoolean(f'strconv.ParseBool: parsing "{value}": invalid syntax', value, option)
+        raise BadValue(f'strconv.ParseBool: parsing "{value}": invalid syntax', value, option)
     elif option.secondary_opts:
         yield option.secondary_opts[0]
 

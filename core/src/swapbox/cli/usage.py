@@ -7,7 +7,7 @@ import re
 import click
 
 from swapbox.cli.app import FLAG_ERROR
-from swapbox.cli.groups import NoBoolean
+from swapbox.cli.groups import BadValue
 from swapbox.cli.help import usage
 
 
@@ -55,7 +55,7 @@ def _invalid_value(error: click.BadParameter, option: click.Option) -> str:
     long = [name for name in option.opts if name.startswith("--")]
     names = ", ".join((*short, *long[:1]))
     number = re.fullmatch(r"'(.*)' is not a valid integer\.", error.message)
-    if isinstance(error, NoBoolean):
+    if isinstance(error, BadValue):
         return f'invalid argument "{error.value}" for "{names}" flag: {error.message}'
     if number:
         reason = f'strconv.ParseInt: parsing "{number[1]}": invalid syntax'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from swapbox.containers.events import happened
 from swapbox.containers.inside import opened
 from swapbox.images.tarwriter import TarWriter
 from swapbox.linux.descent import walk
@@ -25,4 +26,4 @@ def export(engine: Engine, container: Container, write: Callable[[bytes], object
         for node in walk(root):
             archive.add(node.path, node.parent, node.name, node.info)
         archive.finish()
-    engine.emit("container", "export", container.id, {"name": container.name, "image": container.config.image})
+    happened(engine, container, "export")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swapbox.containers import files
+from swapbox.containers.events import happened
 from swapbox.containers.records import Container, RunState
 from swapbox.containers.session import ATTACH_SOCKET
 from swapbox.containers.spec import build_spec
@@ -172,7 +173,7 @@ def _run(
     listener = _listen(run)
     _set_running(engine, container, init)
     isolation.start(container.id)
-    engine.emit("container", "start", container.id, {"name": container.name, "image": config.image})
+    happened(engine, container, "start")
     outputs = {**pipes.outputs, "stdout": terminal} if pipes.console else pipes.outputs
     return Launch(init, outputs, pipes.stdin, terminal, listener, writer)
 

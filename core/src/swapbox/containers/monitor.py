@@ -25,6 +25,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from swapbox.containers.events import happened
 from swapbox.containers.launch import Launch, launch, log_info, open_log, rootfs_path
 from swapbox.containers.lines import LineSplitter
 from swapbox.containers.records import Container, RunState
@@ -93,6 +94,8 @@ def _obey(sock: _socket.socket, orders: BinaryIO) -> tuple[Engine, Container, Se
             container = _container(engine, kind, details, sock)
             if container is not None:
                 client.output = client.ends_input = details["attach"]
+                if details["attach"]:
+                    happened(engine, container, "attach")
                 session = _start(engine, container, details["console_size"], client)
                 return engine, container, session
             _tell(sock, b"P", b"")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from swapbox.containers import names
 from swapbox.containers.config import ContainerConfig, merge
+from swapbox.containers.events import happened
 from swapbox.containers.options import check_name
 from swapbox.containers.records import Container, RunState
 from swapbox.errors import Conflict, NotFound, Unavailable, Unsupported
@@ -67,7 +68,7 @@ class Containers:
             container = Container(container_id, name, time.time_ns(), config, state)
             engine.records.add(container)
             undo.pop_all()
-        engine.emit("container", "create", container_id, {"name": name, "image": config.image})
+        happened(engine, container, "create")
         return container
 
     def configure(self, asked: ContainerConfig, image: Image) -> ContainerConfig:
@@ -163,6 +164,7 @@ class Containers:
             self.signal(container, signal.SIGKILL)
             if not self._wait_end(container, _KILL_WAIT):
                 raise Unavailable(f"container {container.name} did not end after SIGKILL")
+        happened(self._engine, container, "stop")
 
     def kill(self, container: Container, number: int = signal.SIGKILL) -> None:
         """Send a signal.
@@ -179,6 +181,7 @@ class Containers:
     def signal(self, container: Container, number: int) -> None:
         """Send a signal to a container that runs, or has just ended."""
         driver = self._engine.selector.open("isolation", made_with=container.config.isolation)
+        happened(self._engine, container, "kill", signal=str(number))  # a quick end must not be told before
         # It may have ended this very moment; then there is nobody left to tell.
         with contextlib.suppress(Conflict, NotFound):
             driver.kill(container.id, number)

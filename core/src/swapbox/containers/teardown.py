@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swapbox.containers.events import happened
 from swapbox.containers.launch import cgroup_path, container_endpoint, rootfs_path
 from swapbox.containers.records import Container, RunState
 from swapbox.errors import NotFound, SwapboxError
@@ -27,12 +28,21 @@ def tear_down(engine: Engine, container_id: str, state: RunState) -> None:
     except NotFound:
         return
     oom_killed = free(engine, container)
-    engine.emit("container", "die", container_id, {"exitCode": str(state.exit_code), "name": container.name})
+    started = state.started or container.state.started
+    if state.status == "exited":
+        _tell_end(engine, container, state._replace(started=started), oom_killed=oom_killed)
     if container.config.auto_remove:
         remove(engine, container)
         return
-    final = state._replace(oom_killed=oom_killed, started=state.started or container.state.started)
+    final = state._replace(oom_killed=oom_killed, started=started)
     engine.records.set_state(container_id, final, unless=("removing",))
+
+
+def _tell_end(engine: Engine, container: Container, state: RunState, *, oom_killed: bool) -> None:
+    if oom_killed:
+        happened(engine, container, "oom")
+    seconds = max(0, state.finished - state.started) // 10**9
+    happened(engine, container, "die", exitCode=str(state.exit_code), execDuration=str(seconds))
 
 
 def free(engine: Engine, container: Container) -> bool:
@@ -90,7 +100,7 @@ def remove(engine: Engine, container: Container) -> None:
     _remove_tree(engine.paths.container(container.id))
     remove_run_directory(engine.paths.container_run(container.id))
     if engine.records.remove(container.id):
-        engine.emit("container", "destroy", container.id, {"name": container.name})
+        happened(engine, container, "destroy")
 
 
 def remove_run_directory(run: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from swapbox.errors import Conflict, InvalidInput
+from swapbox.images.events import image_event
 from swapbox.images.garbage import drop_leases_of_the_dead, removal_lock, remove_snapshots, storage_drivers
 from swapbox.images.unpack import chain_ids
 from swapbox.references import Reference
@@ -53,9 +54,17 @@ def remove_image(engine: Engine, text: str, *, force: bool) -> Removed:
         spared = name is not None and any(not force or _runs(container) for container in users)
         deleted = _untag(engine, image, going, users=users, spared=spared)
     shown = [Reference.parse(one).familiar for one in going]
+    _tell(engine, image, untagged=len(going), deleted=bool(deleted))
     if name is not None:
         shown[0] = Reference.parse(text).with_default_tag().familiar
     return Removed(tuple(shown), deleted)
+
+
+def _tell(engine: Engine, image: Image, *, untagged: int, deleted: bool) -> None:
+    for _ in range(untagged):
+        image_event(engine, image, "untag")
+    if deleted:
+        engine.emit("image", "delete", image.id, {"name": image.id})
 
 
 def _name(image: Image, text: str) -> str | None:

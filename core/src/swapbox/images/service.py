@@ -135,6 +135,7 @@ class Images:
         :param registry: the registry driver to use instead of the default one; ``storage`` likewise.
         :raises SwapboxError: see :func:`swapbox.images.pull.pull` and :func:`swapbox.images.unpack.unpack_layers`.
         """
+        from swapbox.images.events import image_event
         from swapbox.images.lease import Lease
         from swapbox.images.progress import Silent
         from swapbox.images.pull import pull
@@ -154,7 +155,7 @@ class Images:
             )
             new = self._register(reference, pulled, storage=choice.name)
         image = self.find(pulled.config_digest)
-        engine.emit("image", "pull", image.id, {"name": reference.familiar})
+        image_event(engine, image, "pull", id=reference.familiar, name=reference.familiar_name)
         self._collect_garbage()
         return image, new
 
@@ -286,12 +287,14 @@ class Images:
 
         :raises InvalidInput: the target has a digest.
         """
+        from swapbox.images.events import image_event
+
         image = self.find(source)
         reference = Reference.parse(target)
         if reference.digest:
             raise InvalidInput("refusing to create a tag with a digest reference")
         self._name([str(reference.with_default_tag())], image.id)
-        self._engine.emit("image", "tag", image.id, {"name": reference.with_default_tag().familiar})
+        image_event(self._engine, image, "tag", name=reference.with_default_tag().familiar)
 
     def remove(self, text: str, *, force: bool = False) -> Removed:
         """Take a name from an image; with its last name the image goes, and what nothing needs any more.
@@ -302,9 +305,7 @@ class Images:
         """
         from swapbox.images.removal import remove_image
 
-        image = self.find(text)
         removed = remove_image(self._engine, text, force=force)
-        self._engine.emit("image", "delete" if removed.deleted else "untag", image.id, {"name": text})
         self._collect_garbage()
         return removed
 

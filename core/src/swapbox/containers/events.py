@@ -1,0 +1,19 @@
+"""What is told of a container when something happens to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from swapbox.containers.records import Container
+    from swapbox.engine import Engine
+
+
+def happened(engine: Engine, container: Container, action: str, **attributes: str) -> None:
+    """Emit an event of a container; docs/events.md lists actions and their attributes.
+
+    As in Docker its labels, image and name are attributes too, in this order of precedence.
+    """
+    config = container.config
+    given = {**attributes, **config.labels, "image": config.image, "name": container.name}
+    engine.emit("container", action, container.id, given)
