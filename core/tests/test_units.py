@@ -151,28 +151,6 @@ def test_a_line_with_fewer_cells_ends_a_column() -> None:
     )
 
 
-def test_the_container_table_is_dockers() -> None:
-    row = tables.ContainerRow(
-        id="4f1c" + "0" * 60,
-        image="nginx",
-        command=tables.command_text(["/docker-entrypoint.sh", "nginx", "-g", "daemon off;"]),
-        created=0,
-        status=tables.status_text("exited", now=3 * HOUR, finished=HOUR, exit_code=137),
-        ports="",
-        names="web",
-    )
-    assert tables.containers_table([row], now=3 * HOUR) == (
-        "CONTAINER ID   IMAGE     COMMAND                  CREATED       "
-        "STATUS                     PORTS     NAMES\n"
-        '4f1c00000000   nginx     "/docker-entrypoint.…"   3 hours ago   '
-        "Exited (137) 2 hours ago             web\n"
-    )
-    whole = tables.containers_table([row._replace(size="2B")], now=0, truncate=False, size=True).splitlines()
-    assert whole[0].endswith("NAMES     SIZE")
-    assert row.id in whole[1]
-    assert "\"/docker-entrypoint.sh nginx -g 'daemon off;'\"" in whole[1]
-
-
 def test_the_image_table_is_dockers() -> None:
     rows = [
         tables.ImageRow("alpine", "3.20", "sha256:" + "ab" * 32, DAY, 7_800_000),

@@ -19,6 +19,18 @@ from swapbox.errors import SwapboxError
 if TYPE_CHECKING:
     from swapbox.containers.spawn import Monitor
 
+
+class ClientError(SwapboxError):
+    """A mistake that Docker's client finds itself, and prints without ``Error:`` before it.
+
+    :param code: the exit code.
+    """
+
+    def __init__(self, message: str, *, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 FLAG_ERROR = 125
 """The exit code of Docker's client for a flag it does not know, and of ``run`` for an error of the engine."""
 
@@ -30,7 +42,8 @@ _VERBS = {
     "rmi": "images",
     "image": "images",
     "run": "run",
-    "ps": "containers",
+    "container": "nouns",
+    "ps": "container_list",
     "logs": "containers",
     "stop": "containers",
     "kill": "containers",
@@ -46,7 +59,7 @@ _VERBS = {
 }
 
 _NOT_YET = (
-    *("attach", "build", "commit", "container", "cp", "create", "exec", "history"),
+    *("attach", "build", "commit", "cp", "create", "exec", "history"),
     *("import", "load", "login", "logout", "network", "pause", "port", "push", "rename", "restart", "save"),
     *("search", "start", "stats", "system", "top", "unpause", "update", "volume", "wait"),
 )
@@ -221,6 +234,9 @@ def run(argv: Sequence[str], *, monitor: Monitor | None = None, refused: Swapbox
         return report(error)
     except click.Abort:
         return 130
+    except ClientError as error:
+        print_error(error, prefix="")
+        return error.code
     except SwapboxError as error:
         print_error(error)
         return 1

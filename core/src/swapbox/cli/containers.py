@@ -1,4 +1,4 @@
-"""``ps``, ``logs``, ``stop``, ``kill``, ``rm``."""
+"""``logs``, ``stop``, ``kill``, ``rm``."""
 
 from __future__ import annotations
 
@@ -12,54 +12,7 @@ from swapbox.cli.app import engine_of, for_each, print_error
 from swapbox.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from swapbox.cli.tables import ContainerRow
-    from swapbox.containers.records import Container
     from swapbox.drivers.logging import LogRecord
-
-
-@click.command(epilog="Example: swapbox ps -a --no-trunc")
-@click.option("-a", "--all", "everything", is_flag=True, help="Show containers that do not run, too.")
-@click.option("-q", "--quiet", is_flag=True, help="Show ids only.")
-@click.option("-n", "--last", type=int, default=-1, metavar="NUMBER", help="Show the last NUMBER created ones.")
-@click.option("-l", "--latest", is_flag=True, help="Show the last created one.")
-@click.option("--no-trunc", is_flag=True, help="Do not shorten anything.")
-@click.pass_context
-def ps(ctx: click.Context, *, everything: bool, quiet: bool, last: int, latest: bool, no_trunc: bool) -> None:
-    """List containers."""
-    last = 1 if latest else last
-    containers = engine_of(ctx).containers.all()
-    if last > 0:
-        containers = containers[:last]
-    elif not everything:
-        containers = [container for container in containers if container.state.status == "running"]
-    if quiet:
-        for container in containers:
-            click.echo(container.id if no_trunc else container.short_id)
-        return
-    from swapbox.cli.tables import containers_table
-
-    now = time.time_ns()
-    click.echo(
-        containers_table([_row(container, now) for container in containers], now=now, truncate=not no_trunc),
-        nl=False,
-    )
-
-
-def _row(container: Container, now: int) -> ContainerRow:
-    from swapbox.cli.tables import ContainerRow, command_text, status_text
-
-    state = container.state
-    return ContainerRow(
-        id=container.id,
-        image=container.config.image,
-        command=command_text(container.config.args),
-        created=container.created,
-        status=status_text(
-            state.status, now=now, started=state.started, finished=state.finished, exit_code=state.exit_code
-        ),
-        ports="",
-        names=container.name,
-    )
 
 
 @click.command(epilog="Example: swapbox logs -f --tail 20 --since 10m web")

@@ -1,35 +1,16 @@
-"""The tables of ``ps`` and ``images``, and the words in their cells, as ``docker`` prints them."""
+"""Tables, and the words in the cells of ``ps`` and ``images``, as ``docker`` prints them."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from swapbox.cli.tabwriter import align
 from swapbox.cli.units import age, human_duration, human_size
 
-_COMMAND_WIDTH = 20
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\b": "\\b", "\v": "\\v"}
 _ESCAPES["\f"] = "\\f"
-
-
-class ContainerRow(NamedTuple):
-    """One line of ``ps``.
-
-    :param command: what runs, see :func:`command_text`.
-    :param created: nanoseconds since the epoch.
-    :param status: see :func:`status_text`.
-    :param size: the cell of ``ps --size``, see :func:`size_text`.
-    """
-
-    id: str
-    image: str
-    command: str
-    created: int
-    status: str
-    ports: str
-    names: str
-    size: str = ""
 
 
 class ImageRow(NamedTuple):
@@ -46,27 +27,6 @@ class ImageRow(NamedTuple):
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table with its header line; the text ends with a newline."""
     return align("".join("\t".join(row) + "\n" for row in (headers, *rows)))
-
-
-def containers_table(rows: Iterable[ContainerRow], *, now: int, truncate: bool = True, size: bool = False) -> str:
-    """Return the table of ``ps``; ``now`` in nanoseconds since the epoch."""
-    headers = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
-    return table(
-        headers + ["SIZE"] * size,
-        (
-            [
-                row.id[:12] if truncate else row.id,
-                row.image,
-                quote(shorten(row.command, _COMMAND_WIDTH) if truncate else row.command),
-                age(now - row.created),
-                row.status,
-                row.ports,
-                row.names,
-                *[row.size] * size,
-            ]
-            for row in rows
-        ),
-    )
 
 
 def images_table(rows: Iterable[ImageRow], *, now: int, truncate: bool = True, digests: bool = False) -> str:
@@ -138,3 +98,8 @@ def size_text(own: int, total: int) -> str:
     """Return the SIZE cell of ``ps --size``: bytes in the writable layer, and with the image's."""
     text = human_size(own, precision=3)
     return f"{text} (virtual {human_size(total, precision=3)})" if total > 0 else text
+
+
+def zoned_time(seconds: int) -> str:
+    """Return a time as Go prints it, in the local zone: ``2024-01-31 09:30:00 +0100 CET``."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(seconds))

@@ -25,18 +25,20 @@ __all__ = ["DOCKER", "Function", "Template", "TemplateError"]
 class Template:
     """One template, ready to be used for any number of values.
 
+    :param name: what messages call it; Docker's are mostly without.
     :param functions: docker's, unless given; those of Go are always there.
     :raises TemplateError: it cannot be read; the message starts with ``template:``, as Go's does.
     """
 
-    def __init__(self, text: str, *, functions: Mapping[str, Function] = DOCKER) -> None:
+    def __init__(self, text: str, *, functions: Mapping[str, Function] = DOCKER, name: str = "") -> None:
         self._text = text
+        self._name = name
         self._functions = {**GO, **functions}
-        parser = Parser(text, self._functions)
+        parser = Parser(text, self._functions, name)
         try:
             self._tree = parser.parse()
         except RecursionError:
-            raise TemplateError("template: :1: more levels of nesting than fit") from None
+            raise TemplateError(f"template: {name}:1: more levels of nesting than fit") from None
         self._defined = parser.defined
 
     def render(self, data: Any, *, strict: bool = False) -> str:
@@ -45,4 +47,5 @@ class Template:
         :param strict: a key that a map does not have is an error; otherwise it is ``<no value>``.
         :raises TemplateError: the value does not fit the template.
         """
-        return Run(self._text, self._functions, self._defined, strict=strict).run(self._tree, data)
+        run = Run(self._text, self._functions, self._defined, name=self._name, strict=strict)
+        return run.run(self._tree, data)

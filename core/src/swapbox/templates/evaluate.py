@@ -47,13 +47,14 @@ class Evaluator:
         text: str,
         functions: Mapping[str, Function],
         *,
+        name: str = "",
         strict: bool,
     ) -> None:
         self._text = text
         self._functions = functions
         self._strict = strict
         self._node: Any = None
-        self._name = ""
+        self._name = self._file = name
         self._variables: list[tuple[str, Value]] = []
 
     def _error(self, message: str) -> TemplateError:
@@ -61,7 +62,7 @@ class Evaluator:
         if self._node is not None:
             before = self._text[: self._node.position]
             line, column = before.count("\n") + 1, len(to_bytes(before.rpartition("\n")[2]))
-            place = f":{line}:{column}: executing {quote(self._name)} at <{self._node}>"
+            place = f"{self._file}:{line}:{column}: executing {quote(self._name)} at <{self._node}>"
         return TemplateError(f"template: {place}: {message}")
 
     def _assign(self, name: str, value: Value) -> None:

@@ -37,9 +37,10 @@ class Run(Evaluator):
         functions: Mapping[str, Function],
         defined: Mapping[str, tuple[Node, ...]],
         *,
+        name: str = "",
         strict: bool,
     ) -> None:
-        super().__init__(text, functions, strict=strict)
+        super().__init__(text, functions, name=name, strict=strict)
         self._defined = defined
         self._out: list[str] = []
 

@@ -44,10 +44,12 @@ class Expressions:
     """Reads expressions from the tokens of a template.
 
     :param functions: names that may be called.
+    :param name: of the template, for messages.
     """
 
-    def __init__(self, text: str, functions: Collection[str]) -> None:
+    def __init__(self, text: str, functions: Collection[str], name: str = "") -> None:
         self._text = text
+        self._file = name
         self._functions = functions
         self._tokens = tokens(text)
         self._at = 0
@@ -85,14 +87,14 @@ class Expressions:
 
     def _error(self, message: str) -> TemplateError:
         line = self._line(self._tokens[min(max(self._at - 1, 0), len(self._tokens) - 1)])
-        return TemplateError(f"template: :{line}: {message}")
+        return TemplateError(f"template: {self._file}:{line}: {message}")
 
     def _unexpected(self, token: Token, context: str) -> TemplateError:
         if token.type != "error":
             return self._error(f"unexpected {_show(token)} in {context}")
         extra = ""
         if self._action_line and self._action_line != self._line(token):
-            extra = f" in action started at :{self._action_line}"
+            extra = f" in action started at {self._file}:{self._action_line}"
             if token.text.endswith(" action"):
                 extra = extra.removeprefix(" in action")
         return self._error(token.text + extra)

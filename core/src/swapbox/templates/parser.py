@@ -20,10 +20,11 @@ class Parser(Expressions):
     """Reads one template.
 
     :param functions: names that may be called.
+    :param name: of the template, for messages.
     """
 
-    def __init__(self, text: str, functions: Collection[str]) -> None:
-        super().__init__(text, functions)
+    def __init__(self, text: str, functions: Collection[str], name: str = "") -> None:
+        super().__init__(text, functions, name)
         self._loops = 0
         self.defined: dict[str, tuple[Node, ...]] = {}
 

@@ -16,6 +16,16 @@ MISSING = object()
 """No value at all: Go's ``reflect.Value{}`` for a map key that is not there."""
 
 
+class Method(NamedTuple):
+    """A method of an object.
+
+    :param params: Go's types of the arguments: ``string``, ``int``, ``interface {}``.
+    """
+
+    call: Callable[..., Any]
+    params: tuple[str, ...] = ()
+
+
 class Slice(list[Any]):
     """A slice of a named type; ``type`` as Go prints it: ``[]string``. A nil slice is empty, and JSON's null."""
 
@@ -29,12 +39,21 @@ class Map(dict[str, Any]):
     """A map of a named type.
 
     :param zero: what ``index`` finds for a key that is not there: ``""`` in a ``map[string]string``.
+    :param methods: what can be called, besides.
     """
 
-    def __init__(self, items: Mapping[str, Any] | None, type: str, *, zero: Any = None) -> None:
+    def __init__(
+        self,
+        items: Mapping[str, Any] | None,
+        type: str,
+        *,
+        zero: Any = None,
+        methods: Mapping[str, Method] | None = None,
+    ) -> None:
         super().__init__(items or {})
         self.type = type
         self.zero = zero
+        self.methods = methods or {}
         self.is_nil = items is None
 
 
@@ -52,16 +71,6 @@ class Time(str):
     rfc3339: str
 
 
-class Method(NamedTuple):
-    """A method of an object.
-
-    :param params: Go's types of the arguments: ``string``, ``int``, ``interface {}``.
-    """
-
-    call: Callable[..., Any]
-    params: tuple[str, ...] = ()
-
-
 class Struct:
     """A struct: the fields of its type in order, with the values of ``document`` or zero values.
 
@@ -70,6 +79,7 @@ class Struct:
     :param json: what JSON shows of it, where it is not all fields.
     :param pointer: it is behind a pointer.
     :param methods: more names; they go before fields.
+    :param escapes: its JSON has no ``<``, ``>`` and ``&``.
     """
 
     def __init__(
@@ -80,8 +90,10 @@ class Struct:
         json: Mapping[str, Any] | None = None,
         pointer: bool = True,
         methods: Mapping[str, Method] | None = None,
+        escapes: bool = False,
     ) -> None:
         self.name = type
+        self.escapes = escapes
         self.fields = fields
         self.json = fields if json is None else json
         self.pointer = pointer
@@ -146,7 +158,8 @@ def to_json(value: Any) -> str:
     import json
 
     text = json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"))
-    text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    for char in "\u2028\u2029" + "<>&" * getattr(value, "escapes", False):
+        text = text.replace(char, f"\\u{ord(char):04x}")
     return to_bytes(text).decode("utf-8", "replace")
 
 

@@ -80,9 +80,11 @@ class Engine:
         )
         return Result(argv, done.returncode, done.stdout, done.stderr)
 
-    def ok(self, *arguments: str | Path, stdin: bytes = b"", timeout: float = 60) -> str:
+    def ok(
+        self, *arguments: str | Path, stdin: bytes = b"", timeout: float = 60, env: Mapping[str, str] | None = None
+    ) -> str:
         """Run, expect success and return the output without its last newline."""
-        return self(*arguments, stdin=stdin, timeout=timeout).check().out
+        return self(*arguments, stdin=stdin, timeout=timeout, env=env).check().out
 
     def start(
         self, *arguments: str | Path, stdin: int | IO[bytes] = subprocess.DEVNULL
