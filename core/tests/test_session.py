@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from swapbox.containers import session as session_module
+from swapbox.containers.client import Client
 from swapbox.containers.lines import LineSplitter
-from swapbox.containers.session import Client, Session, restore
+from swapbox.containers.session import Session, restore
 from swapbox.drivers.logging import Stream
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from swapbox.cli import tables, units
 from swapbox.cli.tabwriter import align
+from swapbox.durations import parse_duration
 from swapbox.errors import InvalidInput
 
 SECOND = 10**9
@@ -81,13 +82,13 @@ def test_a_memory_size_has_binary_units() -> None:
     ],
 )
 def test_a_duration_is_read_as_go_reads_it(text: str, nanoseconds: int) -> None:
-    assert units.parse_duration(text) == nanoseconds
+    assert parse_duration(text) == nanoseconds
 
 
 @pytest.mark.parametrize("text", ["", "-", "5", "1m30", "1h0", "1hm", "s", ".s", "1.2.3s", "1d", "-+1s"])
 def test_a_duration_that_go_refuses_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="invalid duration"):
-        units.parse_duration(text)
+        parse_duration(text)
 
 
 @pytest.fixture

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from swapbox.errors import SwapboxError
 
 
+_MONITORED = frozenset({"run", "exec", "start"})
+"""The verbs that need a monitor at once."""
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     import gc
@@ -21,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     gc.disable()
     refused = _enter_namespace() if os.geteuid() != 0 else None
     monitor = None
-    if "run" in argv and refused is None:
+    if not _MONITORED.isdisjoint(argv) and refused is None:
         # Perhaps it is not the verb; a monitor that gets no order goes away by itself.
         # What both processes need is imported before the fork, and nothing else.
         import swapbox.engine  # noqa: F401

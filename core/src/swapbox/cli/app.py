@@ -45,9 +45,20 @@ _VERBS = {
     "container": "nouns",
     "ps": "container_list",
     "logs": "containers",
-    "stop": "containers",
-    "kill": "containers",
-    "rm": "containers",
+    "create": "create",
+    "start": "start",
+    "attach": "start",
+    "exec": "exec",
+    "stop": "life",
+    "restart": "life",
+    "kill": "life",
+    "pause": "life",
+    "unpause": "life",
+    "wait": "life",
+    "rm": "life",
+    "rename": "life",
+    "update": "life",
+    "port": "life",
     "inspect": "inspect",
     "diff": "files",
     "export": "files",
@@ -58,11 +69,10 @@ _VERBS = {
     "help": "help",
 }
 
-_NOT_YET = (
-    *("attach", "build", "commit", "cp", "create", "exec", "history"),
-    *("import", "load", "login", "logout", "network", "pause", "port", "push", "rename", "restart", "save"),
-    *("search", "start", "stats", "system", "top", "unpause", "update", "volume", "wait"),
-)
+_FUNCTIONS = {"exec": "exec_"}  # exec is a function of Python's
+
+# Verbs of Docker's that are still to come: one of these is no misspelling.
+_TO_COME = ("build", "history", "import", "load", "login", "logout", "network", "push", "save", "search", "volume")
 
 
 class Verbs(Group):
@@ -79,7 +89,7 @@ class Verbs(Group):
             from importlib import import_module
 
             module = import_module(f"swapbox.cli.{_VERBS[cmd_name]}")
-            command: click.Command = getattr(module, cmd_name)
+            command: click.Command = getattr(module, _FUNCTIONS.get(cmd_name, cmd_name))
             return command
         _add_plugin_commands(self, ctx)
         return self.commands.get(cmd_name)
@@ -88,7 +98,7 @@ class Verbs(Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the verb; say of Docker's others that they are to come."""
-        if args[0] in _NOT_YET and self.get_command(ctx, args[0]) is None:
+        if args[0] in _TO_COME and self.get_command(ctx, args[0]) is None:
             raise click.UsageError(f"unknown command: swapbox {args[0]} (Docker's, not in this release)", ctx)
         return super().resolve_command(ctx, args)
 
@@ -169,7 +179,7 @@ def monitor_of(ctx: click.Context) -> Monitor:
     """Return the monitor that ``main`` has forked early, or a new one."""
     from swapbox.containers.spawn import spawn
 
-    monitor: Monitor | None = ctx.ensure_object(dict).get("monitor")
+    monitor: Monitor | None = ctx.ensure_object(dict).pop("monitor", None)
     if monitor is None:
         engine = engine_of(ctx)
         monitor = spawn()

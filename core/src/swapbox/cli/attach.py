@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from swapbox.cli.detach import DetachKeys
-from swapbox.containers.session import ATTACH_SOCKET
+from swapbox.containers.connect import send_packet
 from swapbox.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def attach(
             engine.containers.signal(engine.records.find(started.container_id), number)
 
     proxy.send_to(pass_on)
-    with _raw_terminal(terminal and stdin), _resizing(engine, started.container_id, terminal):
+    with _raw_terminal(terminal and stdin), _resizing(engine, started, terminal):
         keys = DetachKeys(detach_keys) if terminal else None
         code = Stream(started.sock, stdin=0 if stdin else None, keys=keys, warn=engine.warn).run()
     if code is None:
@@ -225,7 +225,7 @@ def _raw_terminal(wanted: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _resizing(engine: Engine, container_id: str, terminal: bool) -> Iterator[None]:
+def _resizing(engine: Engine, started: Started, terminal: bool) -> Iterator[None]:
     """Tell the monitor when this terminal changes its size."""
     if not terminal or not os.isatty(1):
         yield
@@ -236,23 +236,10 @@ def _resizing(engine: Engine, container_id: str, terminal: bool) -> Iterator[Non
         if size is not None:
             # A connection of its own: on the first one the new size would wait behind unread input.
             with contextlib.suppress(OSError):
-                send_packet(engine, container_id, b"W%d %d" % size)
+                send_packet(engine, started.container_id, b"W%d %d" % size, name=started.socket)
 
     with _handlers({signal.SIGWINCH: resized}):
         yield
-
-
-def send_packet(engine: Engine, container_id: str, packet: bytes) -> None:
-    """Send one packet to a container's monitor on a connection of its own."""
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    directory = os.open(engine.paths.container_run(container_id), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        sock.connect(f"/proc/self/fd/{directory}/{ATTACH_SOCKET}")
-        sock.send(b"N", _socket.MSG_NOSIGNAL)
-        sock.send(packet, _socket.MSG_NOSIGNAL)
-    finally:
-        os.close(directory)
-        sock.close()
 
 
 def terminal_size(fd: int) -> tuple[int, int] | None:

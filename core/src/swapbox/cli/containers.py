@@ -1,4 +1,4 @@
-"""``logs``, ``stop``, ``kill``, ``rm``."""
+"""``logs``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from swapbox.cli.app import engine_of, for_each, print_error
-from swapbox.errors import InvalidInput, NotFound
+from swapbox.cli.app import engine_of
 
 if TYPE_CHECKING:
     from swapbox.drivers.logging import LogRecord
@@ -71,52 +70,3 @@ def _print_record(record: LogRecord, *, terminal: bool, timestamps: bool, detail
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-
-
-@click.command(epilog="Example: swapbox stop -t 30 web db")
-@click.option("-t", "--timeout", "--time", type=int, metavar="SECONDS", help="Kill after so long; -1: never.")
-@click.option("-s", "--signal", "signal_name", default="", metavar="SIGNAL", help="Signal to send.")
-@click.argument("containers", nargs=-1, required=True)
-@click.pass_context
-def stop(ctx: click.Context, containers: tuple[str, ...], *, timeout: int | None, signal_name: str) -> int:
-    """Stop one or more running containers."""
-    service = engine_of(ctx).containers
-    return for_each(
-        containers, lambda name: service.stop(service.find(name), timeout=timeout, signal_name=signal_name)
-    )
-
-
-@click.command(epilog="Example: swapbox kill -s HUP web")
-@click.option("-s", "--signal", "signal_name", default="KILL", metavar="SIGNAL", help="Signal to send.")
-@click.argument("containers", nargs=-1, required=True)
-@click.pass_context
-def kill(ctx: click.Context, containers: tuple[str, ...], *, signal_name: str) -> int:
-    """Kill one or more running containers."""
-    from swapbox.containers.options import parse_signal
-
-    service, number = engine_of(ctx).containers, parse_signal(signal_name)
-    return for_each(containers, lambda name: service.kill(service.find(name), number))
-
-
-@click.command(epilog="Example: swapbox rm -f web")
-@click.option("-f", "--force", is_flag=True, help="Kill a running container first.")
-@click.option("-v", "--volumes", is_flag=True, help="Remove its anonymous volumes, too.")
-@click.argument("containers", nargs=-1, required=True)
-@click.pass_context
-def rm(ctx: click.Context, containers: tuple[str, ...], *, force: bool, volumes: bool) -> int:
-    """Remove one or more containers."""
-    service = engine_of(ctx).containers
-
-    def remove(name: str) -> None:
-        try:
-            service.remove(service.find(name), force=force)
-        except NotFound as error:  # perhaps another's removal came first
-            if not force:
-                raise
-            print_error(error)
-            return
-        click.echo(name)
-
-    if any(not name for name in containers):
-        raise InvalidInput("container name cannot be empty")
-    return for_each(containers, remove, echo=False)

@@ -10,7 +10,8 @@ import click
 
 from swapbox.cli.app import engine_of
 from swapbox.cli.filters import Filters, filter_option
-from swapbox.cli.units import SECOND, format_time, parse_moment
+from swapbox.cli.units import format_time, parse_moment
+from swapbox.durations import SECOND
 from swapbox.errors import InvalidInput
 
 if TYPE_CHECKING:

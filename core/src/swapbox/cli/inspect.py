@@ -9,10 +9,12 @@ import click
 
 from swapbox.cli.app import engine_of
 from swapbox.cli.units import format_time
+from swapbox.containers.execute import exec_ids
 from swapbox.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from swapbox.containers.records import Container
+    from swapbox.containers.config import Healthcheck
+    from swapbox.containers.records import Container, Health
     from swapbox.engine import Engine
     from swapbox.images.service import Image
 
@@ -68,8 +70,10 @@ def container_document(engine: Engine, container: Container) -> dict[str, Any]:
         "HostsPath": str(directory / "hosts"),
         "LogPath": str(directory / f"{container.id}-json.log") if config.logging == "json-file" else "",
         "Name": f"/{container.name}",
+        "RestartCount": container.state.restart_count,
         "Driver": config.storage,
         "Platform": config.platform.partition("/")[0],
+        "ExecIDs": exec_ids(engine, container.id) or None,
         "HostConfig": _host_config(container),
         "Mounts": [
             {
@@ -95,19 +99,37 @@ def container_document(engine: Engine, container: Container) -> dict[str, Any]:
 
 def _state(container: Container) -> dict[str, Any]:
     state = container.state
-    running = state.status == "running"
-    return {
+    document: dict[str, Any] = {
         "Status": state.status,
-        "Running": running,
-        "Paused": False,
-        "Restarting": False,
+        "Running": state.running,
+        "Paused": state.status == "paused",
+        "Restarting": state.status == "restarting",
         "OOMKilled": state.oom_killed,
         "Dead": state.status == "dead",
-        "Pid": state.init.pid if running and state.init else 0,
+        "Pid": state.init.pid if state.running and state.init else 0,
         "ExitCode": state.exit_code,
         "Error": state.error,
         "StartedAt": format_time(state.started) if state.started else _NEVER,
         "FinishedAt": format_time(state.finished) if state.finished else _NEVER,
+    }
+    if container.health is not None:
+        document["Health"] = _health(container.health)
+    return document
+
+
+def _health(health: Health) -> dict[str, Any]:
+    return {
+        "Status": health.status,
+        "FailingStreak": health.streak,
+        "Log": [
+            {
+                "Start": format_time(probe.start),
+                "End": format_time(probe.end),
+                "ExitCode": probe.exit_code,
+                "Output": probe.output,
+            }
+            for probe in health.log
+        ],
     }
 
 
@@ -117,6 +139,7 @@ def _host_config(container: Container) -> dict[str, Any]:
         "Binds": [f"{m.source}:{m.target}" + (f":{m.mode}" if m.mode else "") for m in config.mounts] or None,
         "LogConfig": {"Type": config.logging, "Config": dict(config.log_opts)},
         "NetworkMode": config.network or config.network_driver,
+        "RestartPolicy": {"Name": config.restart or "no", "MaximumRetryCount": config.restart_retries},
         "AutoRemove": config.auto_remove,
         "CapAdd": list(config.cap_add) or None,
         "CapDrop": list(config.cap_drop) or None,
@@ -141,9 +164,23 @@ def _host_config(container: Container) -> dict[str, Any]:
     }
 
 
+def _healthcheck(check: Healthcheck) -> dict[str, Any]:
+    fields = {
+        "Test": list(check.test),
+        "Interval": check.interval,
+        "Timeout": check.timeout,
+        "StartPeriod": check.start_period,
+        "StartInterval": check.start_interval,
+        "Retries": check.retries,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
 def _config(container: Container) -> dict[str, Any]:
     config = container.config
+    health = {"Healthcheck": _healthcheck(config.healthcheck)} if config.healthcheck else {}
     return {
+        **health,
         "Hostname": config.hostname or container.short_id,
         "Domainname": config.domainname,
         "User": config.user,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 
+from swapbox.durations import SECOND, parse_duration
 from swapbox.errors import InvalidInput
 
-SECOND = 10**9
 _MINUTE = 60 * SECOND
 _HOUR = 60 * _MINUTE
 _DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
-_DURATIONS = {"ns": 1, "us": 1000, "µs": 1000, "μs": 1000, "ms": 10**6, "s": SECOND, "m": _MINUTE, "h": _HOUR}
 
 
 def human_duration(nanoseconds: int) -> str:
@@ -55,30 +54,6 @@ def _scaled(size: float, base: int, units: tuple[str, ...], precision: int) -> s
         size /= base
         index += 1
     return f"{size:.{precision}g}{units[index]}"
-
-
-def parse_duration(text: str) -> int:
-    """Read a duration as Go writes it, ``1h30m``, ``1.5s``, ``-10ms``; return nanoseconds.
-
-    :raises InvalidInput: it is not one.
-    """
-    rest = text.removeprefix("-") if text.startswith("-") else text.removeprefix("+")
-    if not rest:
-        raise InvalidInput(f'invalid duration "{text}"')
-    total = 0
-    while rest and text.strip("+-") != "0":
-        number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
-        tail = rest[len(number) :]
-        unit = tail[: len(tail) - len(tail.lstrip("nuµμmsh"))]
-        # "1h30m": the letters of one unit end where the next number starts.
-        if unit not in _DURATIONS or number.count(".") > 1 or not number.strip("."):
-            raise InvalidInput(f'invalid duration "{text}"')
-        whole, _, fraction = number.partition(".")
-        total += int(whole or "0") * _DURATIONS[unit] + int(fraction or "0") * _DURATIONS[unit] // 10 ** len(
-            fraction
-        )
-        rest = tail[len(unit) :]
-    return -total if text.startswith("-") else total
 
 
 def parse_moment(text: str, *, now: int) -> int:

@@ -54,6 +54,20 @@ class IdMapping(NamedTuple):
     size: int
 
 
+class Healthcheck(NamedTuple):
+    """How to check a container's health, as in an image's config; nanoseconds, 0 for the image's or the default.
+
+    :param test: ``("NONE",)``, ``("CMD", program, argument...)`` or ``("CMD-SHELL", command)``.
+    """
+
+    test: tuple[str, ...] = ()
+    interval: int = 0
+    timeout: int = 0
+    start_period: int = 0
+    start_interval: int = 0
+    retries: int = 0
+
+
 class ContainerConfig(NamedTuple):
     """What the user asks for; once :func:`merge` has added what the image gives, the engine stores it as JSON.
 
@@ -67,6 +81,8 @@ class ContainerConfig(NamedTuple):
     :param nano_cpus: CPUs times 10^9. Memory sizes are bytes; ``memory_swap`` is memory plus swap, -1 unlimited.
     :param pids_limit: 0 sets none, -1 is unlimited.
     :param network: name of the network; ``network_driver`` and the other five name the drivers in use.
+    :param restart: the policy, empty for none; ``restart_retries`` is how often at most, 0 for without end.
+    :param attach: of ``stdin``, ``stdout`` and ``stderr``, those that ``run`` attaches to.
     :param uid_mappings: with ``userns`` ``private``: the ids of the container's user namespace.
     """
 
@@ -124,6 +140,10 @@ class ContainerConfig(NamedTuple):
     logging: str = ""
     log_opts: Mapping[str, str] = {}
     network_driver: str = ""
+    restart: str = ""
+    restart_retries: int = 0
+    healthcheck: Healthcheck | None = None
+    attach: tuple[str, ...] = ()
 
     @property
     def args(self) -> tuple[str, ...]:
@@ -135,6 +155,8 @@ class ContainerConfig(NamedTuple):
         value = self._asdict()
         for name in _RECORDS:
             value[name] = [record._asdict() for record in value[name]]
+        if self.healthcheck is not None:
+            value["healthcheck"] = self.healthcheck._asdict()
         return value
 
     @classmethod
@@ -147,6 +169,8 @@ class ContainerConfig(NamedTuple):
             known = {name: _tuple(item) for name, item in value.items() if name in cls._fields}
             for name, record in _RECORDS.items():
                 known[name] = tuple(_record(record, item) for item in known.get(name, ()))
+            if known.get("healthcheck"):
+                known["healthcheck"] = _record(Healthcheck, known["healthcheck"])
             return cls(**known)
         except (TypeError, AttributeError) as error:
             raise DataError(f"invalid container configuration: {error}") from None
@@ -166,7 +190,7 @@ def _tuple(value: Any) -> Any:
 
 
 def _record(record: type[Any], value: Mapping[str, Any]) -> Any:
-    return record(**{name: item for name, item in value.items() if name in record._fields})
+    return record(**{name: _tuple(item) for name, item in value.items() if name in record._fields})
 
 
 def merge(
@@ -193,6 +217,7 @@ def merge(
         labels={**_mapping(given, "Labels"), **asked.labels},
         volumes=tuple(sorted(_mapping(given, "Volumes"))),
         exposed_ports=tuple(sorted({*_mapping(given, "ExposedPorts"), *asked.exposed_ports})),
+        healthcheck=_healthcheck(asked.healthcheck, _mapping(given, "Healthcheck")),
         platform="/".join(filter(None, (_text(image, name) for name in ("os", "architecture", "variant")))),
         image_id=image_id,
         top_chain=top_chain,
@@ -219,6 +244,21 @@ def _command(asked: ContainerConfig, image: Mapping[str, Any]) -> tuple[tuple[st
     return entrypoint, cmd
 
 
+def _healthcheck(asked: Healthcheck | None, image: Mapping[str, Any]) -> Healthcheck | None:
+    """Fill what was not asked for from the image's ``Healthcheck`` (Docker image spec 1.2)."""
+    if not image:
+        return asked
+    own = Healthcheck(
+        _texts(image, "Test"),
+        interval=_number(image, "Interval"),
+        timeout=_number(image, "Timeout"),
+        start_period=_number(image, "StartPeriod"),
+        start_interval=_number(image, "StartInterval"),
+        retries=_number(image, "Retries"),
+    )
+    return own._replace(**{name: mine for name, mine in (asked or own)._asdict().items() if mine})
+
+
 def _missing_env(given: tuple[str, ...], image: tuple[str, ...]) -> tuple[str, ...]:
     names = {item.partition("=")[0] for item in given}
     return tuple(item for item in image if item.partition("=")[0] not in names)
@@ -236,6 +276,13 @@ def _texts(value: Mapping[str, Any], name: str) -> tuple[str, ...]:
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise DataError(f"invalid image config: {name} is {items!r}, not a list of strings")
     return tuple(items)
+
+
+def _number(value: Mapping[str, Any], name: str) -> int:
+    number = value.get(name) or 0
+    if not isinstance(number, int) or number < 0:
+        raise DataError(f"invalid image config: {name} is {number!r}, not a positive number")
+    return number
 
 
 def _mapping(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:

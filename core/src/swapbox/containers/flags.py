@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from swapbox.containers import devices, limits, options, security, volumes
-from swapbox.containers.config import ContainerConfig, MountSpec
+from swapbox.containers.config import ContainerConfig, Healthcheck, MountSpec
 from swapbox.errors import InvalidInput
 
 
@@ -21,56 +21,103 @@ def asked_config(given: Mapping[str, Any], environment: Mapping[str, str], direc
     """
     mounts, tmpfs = _mounts(given, directory)
     integer = options.parse_integer
-    return ContainerConfig(
-        image=given["image"],
-        cmd=tuple(given["command"]),
-        entrypoint=None if given["entrypoint"] is None else (given["entrypoint"],),
-        env=_environment(given, environment),
-        workdir=given["workdir"],
-        user=given["user"],
-        hostname=given["hostname"],
-        tty=given["tty"],
-        stdin_open=given["interactive"],
-        labels=options.parse_labels(given["label"]),
-        stop_signal=given["stop_signal"],
-        stop_timeout=integer(given["stop_timeout"]) if given["stop_timeout"] else None,
-        mounts=mounts,
-        tmpfs={**tmpfs, **volumes.parse_tmpfs(given["tmpfs"])},
-        read_only=given["read_only"],
-        privileged=given["privileged"],
-        cap_add=security.parse_capabilities(given["cap_add"], flag="--cap-add"),
-        cap_drop=security.parse_capabilities(given["cap_drop"], flag="--cap-drop"),
-        security_opt=security.parse_security_opts(given["security_opt"]),
-        ulimits=limits.parse_ulimits(given["ulimit"]),
-        sysctls=security.parse_sysctls(given["sysctl"]),
-        init=given["init"],
-        memory=_optional(limits.parse_memory, given["memory"]),
-        memory_swap=_optional(limits.parse_memory_swap, given["memory_swap"]),
-        memory_reservation=_optional(limits.parse_memory, given["memory_reservation"]),
-        nano_cpus=_optional(limits.parse_cpus, given["cpus"]),
-        cpu_shares=_optional(integer, given["cpu_shares"]),
-        cpuset_cpus=given["cpuset_cpus"],
-        pids_limit=_optional(integer, given["pids_limit"]),
-        shm_size=_optional(limits.parse_memory, given["shm_size"]),
-        devices=devices.parse_devices(given["device"]),
-        group_add=tuple(given["group_add"]),
-        network=given["network"],
-        auto_remove=given["auto_remove"],
-        storage=given["storage"] or "",
-        isolation=_isolation(given),
-        cgroup=given["cgroup"] or "",
-        logging=given["logging"] or "",
-        log_opts=options.parse_map(given["log_opt"]),
-        network_driver=given["network_driver"] or "",
+    return with_resources(
+        ContainerConfig(
+            image=given["image"],
+            cmd=tuple(given["command"]),
+            entrypoint=None if given["entrypoint"] is None else (given["entrypoint"],),
+            env=_environment(given, environment),
+            workdir=given["workdir"],
+            user=given["user"],
+            hostname=given["hostname"],
+            domainname=given["domainname"],
+            tty=given["tty"],
+            stdin_open=given["interactive"],
+            labels=_labels(given),
+            stop_signal=given["stop_signal"],
+            stop_timeout=integer(given["stop_timeout"]) if given["stop_timeout"] else None,
+            mounts=mounts,
+            tmpfs={**tmpfs, **volumes.parse_tmpfs(given["tmpfs"])},
+            read_only=given["read_only"],
+            privileged=given["privileged"],
+            cap_add=security.parse_capabilities(given["cap_add"], flag="--cap-add"),
+            cap_drop=security.parse_capabilities(given["cap_drop"], flag="--cap-drop"),
+            security_opt=security.parse_security_opts(given["security_opt"]),
+            ulimits=limits.parse_ulimits(given["ulimit"]),
+            sysctls=security.parse_sysctls(given["sysctl"]),
+            init=given["init"],
+            oom_score_adj=_optional(integer, given["oom_score_adj"]),
+            shm_size=_optional(limits.parse_memory, given["shm_size"]),
+            devices=devices.parse_devices(given["device"]),
+            group_add=tuple(given["group_add"]),
+            annotations=options.parse_map(given["annotation"]),
+            exposed_ports=tuple(options.parse_port(text) for text in given["expose"]),
+            healthcheck=_healthcheck(given),
+            network=given["network"],
+            userns=options.parse_userns(given["userns"]),
+            auto_remove=given["auto_remove"],
+            storage=given["storage"] or "",
+            isolation=_isolation(given),
+            cgroup=given["cgroup"] or "",
+            logging=given["logging"] or "",
+            log_opts=options.parse_map(given["log_opt"]),
+            network_driver=given["network_driver"] or "",
+        ),
+        given,
     )
+
+
+def with_resources(config: ContainerConfig, given: Mapping[str, Any]) -> ContainerConfig:
+    """Put the options that ``update`` has, too, into a configuration; those not given stay as they are.
+
+    :raises InvalidInput: with Docker's words.
+    """
+    asked = {name: parse(given[name]) for name, parse in _RESOURCES.items() if given[name]}
+    if "cpus" in asked:
+        asked["nano_cpus"] = asked.pop("cpus")
+    if given["restart"]:
+        from swapbox.containers.restart import parse_restart
+
+        asked["restart"], asked["restart_retries"] = parse_restart(given["restart"])
+    return config._replace(**asked)
+
+
+_RESOURCES: Mapping[str, Callable[[str], Any]] = {
+    "memory": limits.parse_memory,
+    "memory_swap": limits.parse_memory_swap,
+    "memory_reservation": limits.parse_memory,
+    "cpus": limits.parse_cpus,
+    "cpu_shares": options.parse_integer,
+    "cpu_period": options.parse_integer,
+    "cpu_quota": options.parse_integer,
+    "cpuset_cpus": str,
+    "cpuset_mems": str,
+    "pids_limit": options.parse_integer,
+}
 
 
 def _isolation(given: Mapping[str, Any]) -> str:
     """Return the isolation driver, which ``--runtime`` names too."""
-    isolation, runtime = given["isolation"] or "", given.get("runtime") or ""
+    isolation, runtime = given["isolation"] or "", given["runtime"]
     if isolation and runtime and isolation != runtime:
         raise InvalidInput(f"conflicting options: --isolation {isolation} and --runtime {runtime}")
     return isolation or runtime
+
+
+def _labels(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return the labels of the files, then those of ``--label``; of one name, the last counts."""
+    labels: dict[str, str] = {}
+    for path in given["label_file"]:
+        labels |= options.read_label_file(Path(path))
+    return labels | options.parse_labels(given["label"])
+
+
+def _healthcheck(given: Mapping[str, Any]) -> Healthcheck | None:
+    if not (given["no_healthcheck"] or any(given[name] for name in given if name.startswith("health_"))):
+        return None
+    from swapbox.containers.healthcheck import parse_healthcheck
+
+    return parse_healthcheck(given)
 
 
 def _optional(parse: Callable[[str], int], text: str) -> int:

@@ -5,21 +5,21 @@ What a step has made when a later one fails, ``teardown`` frees.
 
 from __future__ import annotations
 
-import _socket
 import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from swapbox.containers import files
 from swapbox.containers.events import happened
-from swapbox.containers.records import Container, RunState
+from swapbox.containers.records import Container
 from swapbox.containers.session import ATTACH_SOCKET
 from swapbox.containers.spec import build_spec
-from swapbox.drivers.isolation import CreateRequest, Spec, Stdio
-from swapbox.drivers.logging import LogInfo, LogWriter, Stream
+from swapbox.containers.stdio import Launch, Pipes, listen
+from swapbox.drivers.isolation import CreateRequest, Spec
+from swapbox.drivers.logging import LogInfo, LogWriter
 from swapbox.drivers.network import Endpoint, Network
 from swapbox.drivers.storage import Mount
 from swapbox.errors import Conflict, Unavailable, Unsupported
@@ -30,26 +30,6 @@ from swapbox.paths import USER_VARIABLE
 if TYPE_CHECKING:
     from swapbox.drivers.cgroup import Resources
     from swapbox.engine import Engine
-
-
-class Launch(NamedTuple):
-    """A started container: what its session needs (see :class:`swapbox.containers.session.Session`)."""
-
-    init: int
-    outputs: dict[Stream, int]
-    stdin: int
-    terminal: int
-    listener: _socket.socket | None
-    writer: LogWriter | None
-
-
-class _Pipes(NamedTuple):
-    """The monitor's ends of a container's stdio, and the ends the command gets."""
-
-    outputs: dict[Stream, int]
-    stdin: int
-    stdio: Stdio | None
-    console: tuple[_socket.socket, _socket.socket] | None
 
 
 def launch(engine: Engine, container: Container, *, console_size: tuple[int, int] | None) -> Launch:
@@ -154,55 +134,25 @@ def _run(
     config = container.config
     isolation = engine.selector.open("isolation", made_with=config.isolation)
     writer = open_log(engine, container)
-    pipes = _open_pipes(terminal=config.tty, stdin=config.stdin_open)
+    pipes = Pipes.open(terminal=config.tty, stdin=config.stdin_open)
     cgroup = engine.selector.open("cgroup", made_with=config.cgroup).create(cgroup_path(container.id), resources)
     request = CreateRequest(
         id=container.id,
         bundle=bundle,
         spec=spec,
         stdio=pipes.stdio,
-        console=pipes.console[1].fileno() if pipes.console else None,
+        console=pipes.console_fd,
         cgroup=cgroup,
     )
     init = isolation.create(request)
     cgroup.close()
-    terminal = _receive_terminal(pipes.console[0]) if pipes.console else -1
-    for fd in pipes.stdio or ():
-        os.close(fd)
+    streams = pipes.kept()
     _connect(engine, container, init)
-    listener = _listen(run)
+    listener = listen(run, ATTACH_SOCKET)
     _set_running(engine, container, init)
     isolation.start(container.id)
     happened(engine, container, "start")
-    outputs = {**pipes.outputs, "stdout": terminal} if pipes.console else pipes.outputs
-    return Launch(init, outputs, pipes.stdin, terminal, listener, writer)
-
-
-# -- stdio --------------------------------------------------------------------------------------------------------
-
-
-def _open_pipes(*, terminal: bool, stdin: bool) -> _Pipes:
-    if terminal:
-        return _Pipes({}, -1, None, _socket.socketpair())
-    out_read, out_write = os.pipe()
-    err_read, err_write = os.pipe()
-    if stdin:
-        in_read, in_write = os.pipe()
-    else:
-        in_read, in_write = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), -1
-    return _Pipes({"stdout": out_read, "stderr": err_read}, in_write, Stdio(in_read, out_write, err_write), None)
-
-
-def _receive_terminal(console: _socket.socket) -> int:
-    """Receive the pty master the isolation driver has sent (SCM_RIGHTS, unix(7))."""
-    _, ancillary, _, _ = console.recvmsg(16, _socket.CMSG_SPACE(4))
-    console.close()
-    for level, kind, data in ancillary:
-        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
-            terminal = int.from_bytes(data[:4], "little")
-            os.set_inheritable(terminal, False)  # noqa: FBT003
-            return terminal
-    raise Unavailable("the isolation driver sent no terminal")
+    return Launch(init, streams, listener, writer)
 
 
 # -- cgroup, network, socket, record ------------------------------------------------------------------------------
@@ -260,19 +210,6 @@ def container_endpoint(container: Container) -> Endpoint:
     )
 
 
-def _listen(run: Path) -> _socket.socket:
-    """Listen for clients; through a directory descriptor, since a socket's path may have 107 bytes only."""
-    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK)
-    (run / ATTACH_SOCKET).unlink(missing_ok=True)
-    directory = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        listener.bind(f"/proc/self/fd/{directory}/{ATTACH_SOCKET}")
-    finally:
-        os.close(directory)
-    listener.listen(16)
-    return listener
-
-
 def _set_running(engine: Engine, container: Container, init: int) -> None:
     """Record the processes before the command runs, so that no crash can leave an unknown one behind."""
     if USER_VARIABLE in engine.environment:
@@ -283,12 +220,11 @@ def _set_running(engine: Engine, container: Container, init: int) -> None:
         process = Process.of(init)
     except ProcessLookupError:
         raise Unavailable(f"container {container.name} ended before its command ran") from None
-    state = RunState(
-        status="running",
-        init=process,
-        monitor=container.state.monitor,
-        boot=container.state.boot,
-        started=time.time_ns(),
+    state = container.state._replace(
+        status="running", init=process, exit_code=0, started=time.time_ns(), finished=container.state.finished
     )
-    if not engine.records.set_state(container.id, state, unless=("removing",)):
-        raise Conflict(f"container {container.name} is being removed")
+    with engine.database.transaction():
+        now = engine.records.find(container.id).state
+        if now.status == "removing" or now.stopped:
+            raise Conflict(f"container {container.name} is being stopped or removed")
+        engine.records.set_state(container.id, state)

@@ -31,7 +31,7 @@ def main(fd: int) -> None:
     _pretend_packages(state["packages"])
     from swapbox.containers.session import restore
 
-    session = restore(state["session"], writer=_writer(*state["recipe"]))
+    session = restore(state["session"], writer=_writer(*state["recipe"]) if state["recipe"] else None)
     status = session.run()
     assert status is not None
     _finish(state, session, status)
@@ -64,9 +64,9 @@ def _finish(state: dict[str, Any], session: Session, status: int) -> None:
     """Tear down with the real swapbox."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "swapbox"]:
         del sys.modules[name]
-    from swapbox.containers.monitor import finish_handed_over
+    from swapbox.containers.handover import finish
 
-    finish_handed_over(state["engine"], session, status, container_id=state["id"])
+    finish(state, session, status)
 
 
 if __name__ == "__main__":

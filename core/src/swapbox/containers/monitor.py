@@ -19,35 +19,27 @@ import contextlib
 import marshal
 import os
 import signal
-import sys
-import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from swapbox.containers.client import Client
 from swapbox.containers.events import happened
-from swapbox.containers.launch import Launch, launch, log_info, open_log, rootfs_path
-from swapbox.containers.lines import LineSplitter
-from swapbox.containers.records import Container, RunState
-from swapbox.containers.session import Client, Session, restore
+from swapbox.containers.lifecycle import WAKE
+from swapbox.containers.records import Container
+from swapbox.containers.runs import ContainerRun, ExecRun, Run, stay
 from swapbox.containers.spawn import plain_error
-from swapbox.containers.teardown import tear_down
 from swapbox.engine import Engine
-from swapbox.errors import CommandNotExecutable, NotFound, SwapboxError, describe
+from swapbox.errors import NotFound, SwapboxError, describe
 from swapbox.linux import syscalls
 from swapbox.references import Reference
-
-WARM_SECONDS = 1.0
-"""How long the forked process keeps the session before it turns into the lean one: most containers that end at
-once never pay for the change."""
 
 _USED: tuple[Literal["isolation", "cgroup", "logging", "network"], ...]
 _USED = ("isolation", "cgroup", "logging", "network")
 _DRIVER_FLAGS = ("isolation", "runtime", "cgroup", "logging", "network_driver", "network")
-_IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE)
+_IGNORED = (WAKE, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE)
 _RESET = (
     signal.SIGCHLD,  # ignored, it would take the exit status away
-    signal.SIGUSR1,
     signal.SIGUSR2,
     signal.SIGALRM,
     signal.SIGCONT,
@@ -64,20 +56,13 @@ def serve(sock: _socket.socket, orders: int) -> None:
     """
     daemonize(keep=(sock.fileno(), orders))
     with open(orders, "rb") as file:
-        running = _obey(sock, file)
-    if running is None:
-        return
-    engine, container, session = running
-    status = session.run(WARM_SECONDS)
-    if status is None:
-        session = _hand_over(engine, container, session)
-        status = session.run()
-        assert status is not None
-    _finish(engine, session, status, container.id)
+        run = _obey(sock, file)
+    if run is not None:
+        stay(run)
 
 
-def _obey(sock: _socket.socket, orders: BinaryIO) -> tuple[Engine, Container, Session] | None:
-    """Follow orders until a container runs; None when there are no more, or one has failed."""
+def _obey(sock: _socket.socket, orders: BinaryIO) -> Run | None:
+    """Follow orders until a command runs; None when there are no more, or one has failed."""
     engine: Engine | None = None
     warnings = _Warnings(sock)
     client = Client(sock)
@@ -91,13 +76,15 @@ def _obey(sock: _socket.socket, orders: BinaryIO) -> tuple[Engine, Container, Se
             assert engine is not None
             flags = details.get("flags", {})
             warnings.release(keep=not any(flags.get(name) for name in _DRIVER_FLAGS))
+            client.output = details["attach"]
+            client.ends_input = details["ends_input"]
+            if kind == "exec":
+                return ExecRun.start(engine, details, client)
             container = _container(engine, kind, details, sock)
             if container is not None:
-                client.output = client.ends_input = details["attach"]
                 if details["attach"]:
                     happened(engine, container, "attach")
-                session = _start(engine, container, details["console_size"], client)
-                return engine, container, session
+                return ContainerRun.start(engine, container, client=client, console_size=details["console_size"])
             _tell(sock, b"P", b"")
     except EOFError:
         return None
@@ -199,98 +186,3 @@ def _close_inherited(keep: Collection[int]) -> None:
         with contextlib.suppress(OSError):  # the listing's own descriptor is gone by now
             if fd > 2 and fd not in keep and os.get_inheritable(fd):
                 os.close(fd)
-
-
-def _start(engine: Engine, container: Container, console_size: tuple[int, int] | None, client: Client) -> Session:
-    """Start the container; on error leave nothing but the record of the error."""
-    os.chdir("/")
-    try:
-        started = launch(engine, container, console_size=console_size)
-        _tell(client.sock, b"S", str(started.init).encode())
-        return _session(started, client)
-    except BaseException as error:
-        code = error.exit_code if isinstance(error, CommandNotExecutable) else 128
-        failed = RunState(status="created", exit_code=code, error=describe(error))
-        _tear_down(engine, container.id, failed)
-        raise
-
-
-def _session(started: Launch, client: Client) -> Session:
-    return Session(
-        init=started.init,
-        outputs=started.outputs,
-        stdin=started.stdin,
-        terminal=started.terminal,
-        listener=started.listener,
-        clients=[client],
-        writer=started.writer,
-        splitters={stream: LineSplitter() for stream in started.outputs},
-    )
-
-
-# -- the end ------------------------------------------------------------------------------------------------------
-
-
-def _finish(engine: Engine, session: Session, status: int, container_id: str) -> None:
-    code = os.waitstatus_to_exitcode(status)
-    exit_code = 128 - code if code < 0 else code
-    _tear_down(engine, container_id, RunState(status="exited", exit_code=exit_code, finished=time.time_ns()))
-    session.notify(b"X" + str(exit_code).encode())
-
-
-def _tear_down(engine: Engine, container_id: str, state: RunState) -> None:
-    with contextlib.suppress(OSError):  # not mounted
-        syscalls.umount(rootfs_path(engine.paths.container_run(container_id)), syscalls.MNT_DETACH)
-    tear_down(engine, container_id, state)
-
-
-def finish_handed_over(settings: dict[str, Any], session: Session, status: int, *, container_id: str) -> None:
-    """Tear down in the lean interpreter, which has imported swapbox only now."""
-
-    def warn(message: str) -> None:
-        for client in session.clients:
-            client.send(b"M" + message.encode())
-
-    _finish(Engine.from_settings(settings, warn=warn), session, status, container_id)
-
-
-def _hand_over(engine: Engine, container: Container, session: Session) -> Session:
-    """Execute ``lean.py`` in this process; return the session when that is impossible."""
-    try:
-        recipe = _log_recipe(engine, container)
-    except Exception:  # a faulty plugin, or one that was removed since: nothing more is wanted of it
-        recipe = None
-    if recipe is None:
-        return session
-    state: dict[str, Any] = {
-        "path": sys.path,
-        "packages": {
-            name: os.fspath(Path(sys.modules[name].__file__ or "").parent)
-            for name in ("swapbox", "swapbox.containers")
-        },
-        "session": session.export(),
-        "recipe": recipe,
-        "engine": engine.settings,
-        "id": container.id,
-    }
-    fd = os.memfd_create("session")
-    os.set_inheritable(fd, True)  # noqa: FBT003
-    data = marshal.dumps(state)
-    while data:
-        data = data[os.write(fd, data) :]
-    os.lseek(fd, 0, os.SEEK_SET)
-    script = os.fspath(Path(__file__).with_name("lean.py"))
-    try:
-        os.execv(sys.executable, [sys.executable, "-I", "-S", script, str(fd), container.id])
-    except OSError:  # the interpreter is gone, as in the middle of an upgrade: go on as we are
-        os.close(fd)
-        return restore(state["session"], writer=open_log(engine, container))
-
-
-def _log_recipe(engine: Engine, container: Container) -> tuple[str, str, tuple[Any, ...]] | None:
-    choice = engine.selector.choose("logging", made_with=container.config.logging)
-    if "recipe" not in choice.offer.spec.capabilities:
-        return None
-    driver: Any = engine.selector.open("logging", made_with=container.config.logging)
-    recipe = driver.recipe(log_info(engine, container), container.config.log_opts)
-    return (os.fspath(recipe.source), recipe.function, recipe.arguments)

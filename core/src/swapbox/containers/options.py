@@ -40,6 +40,8 @@ def check_options(options: ContainerConfig) -> None:
         raise InvalidInput("privileged mode is incompatible with user namespaces")
     if options.logging == "none" and options.log_opts:
         raise InvalidInput("invalid logging opts for driver none")
+    if options.auto_remove and options.restart not in {"", "no"}:
+        raise InvalidInput("conflicting options: cannot specify both --restart and --rm")
     targets = [*(mount.target for mount in options.mounts), *options.tmpfs]
     for target in targets:
         if targets.count(target) > 1:
@@ -125,6 +127,18 @@ def parse_integer(text: str) -> int:
     if not -(2**63) <= number < 2**63:
         raise InvalidInput(f'strconv.ParseInt: parsing "{text}": value out of range')
     return number
+
+
+def parse_port(text: str) -> str:
+    """Read ``--expose``: a port and perhaps its protocol; return ``80/tcp``."""
+    number, _, protocol = text.partition("/")
+    protocol = (protocol or "tcp").lower()
+    first, _, last = number.partition("-")
+    if protocol not in {"tcp", "udp", "sctp"}:
+        raise InvalidInput(f"invalid proto: {protocol}")
+    if not all(part.isascii() and part.isdigit() and int(part) < 65536 for part in (first, last or first)):
+        raise InvalidInput(f"invalid port format for --expose: {text}")
+    return f"{number}/{protocol}"
 
 
 def parse_userns(text: str) -> str:

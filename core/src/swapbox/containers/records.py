@@ -12,7 +12,9 @@ from swapbox.errors import Conflict, InvalidInput, NotFound
 from swapbox.linux.process import Process
 from swapbox.store.database import Database
 
-Status = Literal["created", "running", "exited", "removing", "dead"]
+Status = Literal["created", "running", "paused", "restarting", "exited", "removing", "dead"]
+RUNNING: tuple[Status, ...] = ("running", "paused", "restarting")
+"""What Docker counts as running: there is a command, or will be in a moment."""
 
 
 class RunState(NamedTuple):
@@ -22,6 +24,10 @@ class RunState(NamedTuple):
         nothing to tear down. Once that process is gone, whoever looks at the container does it.
     :param boot: the boot its processes belong to; after a reboot a pid means nothing.
     :param error: why it could not be started.
+    :param stopped: the user has asked it to end: it is not restarted.
+    :param kept: it is about to start again at the user's wish: ``--rm`` waits for the next end.
+    :param restart_count: how often the restart policy has started it.
+    :param delay: nanoseconds the last restart was put off for.
     """
 
     status: Status = "created"
@@ -33,6 +39,15 @@ class RunState(NamedTuple):
     error: str = ""
     started: int = 0
     finished: int = 0
+    stopped: bool = False
+    kept: bool = False
+    restart_count: int = 0
+    delay: int = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether Docker counts it as running, also when it is paused or about to restart."""
+        return self.status in RUNNING
 
     def to_json(self) -> str:
         """Return the state as JSON."""
@@ -47,14 +62,50 @@ class RunState(NamedTuple):
         return cls(**fields)
 
 
+class Probe(NamedTuple):
+    """One health check that was made; times in nanoseconds since the epoch."""
+
+    start: int
+    end: int
+    exit_code: int
+    output: str
+
+
+class Health(NamedTuple):
+    """What health checks have found.
+
+    :param status: ``starting``, ``healthy`` or ``unhealthy``.
+    :param streak: failures in a row.
+    :param log: the last five checks.
+    """
+
+    status: str = "starting"
+    streak: int = 0
+    log: tuple[Probe, ...] = ()
+
+    def to_json(self) -> str:
+        """Return it as JSON."""
+        return json.dumps(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> Health:
+        """Read what :meth:`to_json` returned."""
+        status, streak, log = json.loads(text)
+        return cls(status, streak, tuple(Probe(*probe) for probe in log))
+
+
 class Container(NamedTuple):
-    """A container as the database has it; ``created`` in nanoseconds since the epoch."""
+    """A container as the database has it; ``created`` in nanoseconds since the epoch.
+
+    :param health: of one with a health check (see :mod:`swapbox.containers.health`), else None.
+    """
 
     id: str
     name: str
     created: int
     config: ContainerConfig
     state: RunState
+    health: Health | None = None
 
     @property
     def short_id(self) -> str:
@@ -87,12 +138,16 @@ class Records:
             ),
         )
         if not added:
-            taken = self._database.row("SELECT id FROM containers WHERE name = ?", (container.name,))
-            raise Conflict(
-                f'Conflict. The container name "/{container.name}" is already in use by container '
-                f'"{taken["id"] if taken else "?"}". You have to remove (or rename) that container to be able to '
-                "reuse that name."
-            )
+            raise self.name_conflict(container.name)
+
+    def name_conflict(self, name: str) -> Conflict:
+        """Return the error for a name that is taken."""
+        taken = self._database.row("SELECT id FROM containers WHERE name = ?", (name,))
+        return Conflict(
+            f'Conflict. The container name "/{name}" is already in use by container '
+            f'"{taken["id"] if taken else "?"}". You have to remove (or rename) that container to be able to '
+            "reuse that name."
+        )
 
     def find(self, text: str) -> Container:
         """Return the container with this id, name or unique beginning of its id.
@@ -145,6 +200,36 @@ class Records:
             )
         )
 
+    def change(self, container_id: str, *, where: Sequence[Status] = (), **fields: Any) -> bool:
+        """Write single fields of a state, untouched by what others write; False when it is in another status.
+
+        :param where: the statuses in which it may be; any, when empty.
+        """
+        changes = "".join(f", '$.{name}', json(?)" for name in fields)
+        marks = f" AND json_extract(state, '$.status') IN ({','.join('?' * len(where))})" if where else ""
+        return bool(
+            self._database.execute(
+                f"UPDATE containers SET state = json_set(state{changes}) WHERE id = ?{marks}",
+                (*map(json.dumps, fields.values()), container_id, *where),
+            )
+        )
+
+    def set_health(self, container_id: str, health: Health | None) -> None:
+        """Write what health checks have found; None before the first start."""
+        self._database.execute(
+            "UPDATE containers SET health = ? WHERE id = ?", (health.to_json() if health else "", container_id)
+        )
+
+    def set_config(self, container_id: str, config: ContainerConfig) -> None:
+        """Write a changed configuration."""
+        self._database.execute(
+            "UPDATE containers SET config = ? WHERE id = ?", (json.dumps(config.to_json()), container_id)
+        )
+
+    def rename(self, container_id: str, name: str) -> bool:
+        """Give a container another name; False when it is taken."""
+        return self._database.insert("UPDATE containers SET name = ? WHERE id = ?", (name, container_id))
+
     def remove(self, container_id: str) -> bool:
         """Forget a container; False when it is gone already."""
         return bool(self._database.execute("DELETE FROM containers WHERE id = ?", (container_id,)))
@@ -157,4 +242,5 @@ def _container(row: sqlite3.Row) -> Container:
         created=row["created"],
         config=ContainerConfig.from_json(json.loads(row["config"])),
         state=RunState.from_json(row["state"]),
+        health=Health.from_json(row["health"]) if row["health"] else None,
     )

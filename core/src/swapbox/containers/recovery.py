@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MONITOR_DIED = "the monitor died while starting the container"
 _TEARDOWN_SECONDS = 10.0
+_LOOK_SECONDS = 0.01
 
 
 def recover(engine: Engine, container: Container) -> Container:
@@ -22,22 +23,30 @@ def recover(engine: Engine, container: Container) -> Container:
 
     :raises NotFound: it was removed at its end.
     """
-    if _is_true(engine, container):
-        return container
-    now = engine.records.find(container.id)
-    if now.state.monitor == container.state.monitor:
-        _finish(engine, now)
-    return engine.records.find(container.id)
+    deadline = time.monotonic() + _TEARDOWN_SECONDS
+    while not _is_true(engine, container):
+        monitor = container.state.monitor
+        busy = monitor is not None and container.state.boot == boot_id() and monitor.alive()
+        if not busy:
+            _finish(engine, container)
+        elif monitor is None or time.monotonic() > deadline:
+            break
+        else:  # it tears down, and will say so in the record, or start the container again
+            monitor.wait(_LOOK_SECONDS)
+        container = engine.records.find(container.id)
+    return container
 
 
 def _is_true(engine: Engine, container: Container) -> bool:
-    """Say whether the kernel agrees with the record; a monitor that tears down is waited for."""
+    """Say whether the kernel agrees with the record."""
     state = container.state
-    if state.boot != boot_id() or state.monitor is None:
+    if state.monitor is None:
+        return True
+    if state.boot != boot_id():
         return False
     runs = state.init is not None and state.init.alive()
     if state.monitor.alive():
-        return state.init is None or runs or not state.monitor.wait(_TEARDOWN_SECONDS)
+        return state.init is None or runs
     return runs and not _waits_to_start(engine, container)
 
 

@@ -1,8 +1,7 @@
-"""What can be done with containers: create, start, stop, kill, remove, list, logs."""
+"""The containers of an engine: what :mod:`~swapbox.containers.lifecycle` does, create, remove, list, logs."""
 
 from __future__ import annotations
 
-import _socket
 import contextlib
 import os
 import signal
@@ -15,26 +14,20 @@ from typing import TYPE_CHECKING, Any
 from swapbox.containers import names
 from swapbox.containers.config import ContainerConfig, merge
 from swapbox.containers.events import happened
-from swapbox.containers.options import check_name
+from swapbox.containers.lifecycle import KILL_SECONDS, WAKE, Lifecycle
+from swapbox.containers.lifecycle import claimed as claimed_state
 from swapbox.containers.records import Container, RunState
 from swapbox.errors import Conflict, NotFound, Unavailable, Unsupported
-from swapbox.linux.process import Process, boot_id
 from swapbox.store.owners import OWNER_LABEL, owner
 
 if TYPE_CHECKING:
     from swapbox.drivers.isolation import Spec
     from swapbox.drivers.logging import LogQuery, LogRecord
-    from swapbox.engine import Engine
     from swapbox.images.service import Image
 
-_KILL_WAIT = 10.0
 
-
-class Containers:
+class Containers(Lifecycle):
     """The containers of one engine."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
     # -- making -----------------------------------------------------------------------------------------------
 
@@ -51,11 +44,13 @@ class Containers:
         """
         engine = self._engine
         if name:
+            from swapbox.containers.options import check_name
+
             check_name(name)
         config = self.configure(asked, image)
         container_id = names.new_id()
         if name and engine.records.name_taken(name.removeprefix("/")):
-            self._refuse_name(name.removeprefix("/"))
+            raise engine.records.name_conflict(name.removeprefix("/"))
         name = name.removeprefix("/") or self._new_name()
         _make_sources(config)
         storage = engine.selector.open("storage", made_with=config.storage)
@@ -64,7 +59,7 @@ class Containers:
             undo.callback(storage.remove, container_id)
             directory = engine.paths.make(engine.paths.container(container_id))
             undo.callback(_remove_directory, directory)
-            state = _claim(RunState()) if claimed else RunState()
+            state = claimed_state(RunState()) if claimed else RunState()
             container = Container(container_id, name, time.time_ns(), config, state)
             engine.records.add(container)
             undo.pop_all()
@@ -92,13 +87,6 @@ class Containers:
             network_driver=selector.choose("network", name=config.network_driver or config.network or None).name,
         )
 
-    def _refuse_name(self, name: str) -> None:
-        taken = self._engine.records.find(name)
-        raise Conflict(
-            f'Conflict. The container name "/{name}" is already in use by container "{taken.id}". '
-            "You have to remove (or rename) that container to be able to reuse that name."
-        )
-
     def _new_name(self) -> str:
         attempt = 0
         while self._engine.records.name_taken(name := names.new_name(attempt)):
@@ -111,100 +99,7 @@ class Containers:
 
         return plan(self._engine, self.configure(asked, image))
 
-    # -- running ----------------------------------------------------------------------------------------------
-
-    def start(
-        self, container: Container, *, attach: bool = False, console_size: tuple[int, int] | None = None
-    ) -> _socket.socket:
-        """Start a container; return the client's end of its monitor's socket (see ``containers.session``).
-
-        :param attach: output comes over the socket.
-        :param console_size: rows and columns of the container's terminal.
-        :raises CommandNotExecutable: the command is not there or cannot be executed.
-        :raises Conflict: it runs already.
-        """
-        from swapbox.containers.spawn import spawn
-
-        monitor = spawn()
-        try:
-            monitor.prepare(self._engine)
-            return monitor.start(self._engine, container.id, attach=attach, console_size=console_size).sock
-        finally:
-            monitor.cancel()
-
-    def claim(self, container_id: str) -> Container:
-        """Make the calling process a container's monitor, and return the container.
-
-        :raises Conflict: it has one, or is being removed.
-        """
-        container = self.find(container_id)
-        with self._engine.database.transaction():
-            container = self._engine.records.find(container.id)
-            if container.state.monitor is not None:
-                raise Conflict(f"container {container.name} is already running")
-            state = _claim(container.state)
-            if not self._engine.records.set_state(container.id, state, unless=("removing",)):
-                raise Conflict(f"container {container.name} is being removed")
-        return container._replace(state=state)
-
-    def stop(self, container: Container, *, timeout: float | None = None, signal_name: str = "") -> None:
-        """Send the stop signal, then SIGKILL when ``timeout`` seconds (None: its own, or 10) did not suffice.
-
-        A container that does not run is fine. A negative timeout waits for ever.
-        """
-        from swapbox.containers.options import parse_signal
-
-        container = self.refresh(container)
-        if container.state.status != "running":
-            return
-        seconds = timeout if timeout is not None else container.config.stop_timeout
-        seconds = 10.0 if seconds is None else float(seconds)
-        self.signal(container, parse_signal(signal_name or container.config.stop_signal or "SIGTERM"))
-        if not self._wait_end(container, None if seconds < 0 else seconds):
-            self.signal(container, signal.SIGKILL)
-            if not self._wait_end(container, _KILL_WAIT):
-                raise Unavailable(f"container {container.name} did not end after SIGKILL")
-        happened(self._engine, container, "stop")
-
-    def kill(self, container: Container, number: int = signal.SIGKILL) -> None:
-        """Send a signal.
-
-        :raises Conflict: it does not run.
-        """
-        container = self.refresh(container)
-        if container.state.status != "running":
-            raise Conflict(f"container {container.id} is not running")
-        self.signal(container, number)
-        if number == signal.SIGKILL:
-            self._wait_end(container, _KILL_WAIT)
-
-    def signal(self, container: Container, number: int) -> None:
-        """Send a signal to a container that runs, or has just ended."""
-        driver = self._engine.selector.open("isolation", made_with=container.config.isolation)
-        happened(self._engine, container, "kill", signal=str(number))  # a quick end must not be told before
-        # It may have ended this very moment; then there is nobody left to tell.
-        with contextlib.suppress(Conflict, NotFound):
-            driver.kill(container.id, number)
-
-    def _wait_end(self, container: Container, timeout: float | None) -> bool:
-        """Wait until the init has ended and its monitor has torn down."""
-        state = container.state
-        if state.init is not None and not state.init.wait(timeout):
-            return False
-        if state.monitor is not None:
-            state.monitor.wait(_KILL_WAIT)
-        return True
-
-    def wait(self, container: Container) -> int:
-        """Wait until a container has ended; return its exit code.
-
-        :raises NotFound: it was removed at its end.
-        """
-        container = self.refresh(container)
-        if container.state.status == "running":
-            self._wait_end(container, None)
-            container = self.refresh(container)
-        return container.state.exit_code
+    # -- removing ---------------------------------------------------------------------------------------------
 
     def remove(self, container: Container, *, force: bool = False) -> None:
         """Remove a container; ``force`` kills it first.
@@ -226,19 +121,18 @@ class Containers:
 
     def _end(self, container: Container) -> None:
         """End a container and its monitor, whatever they are doing."""
-        state, monitor = container.state, container.state.monitor
+        monitor = container.state.monitor
         # First of all, so that a monitor that has not started it yet never will.
-        self._engine.records.set_state(container.id, state._replace(status="removing"))
-        self.signal(container, signal.SIGKILL)
-        if monitor is not None and not monitor.wait(_KILL_WAIT):
+        self._engine.records.change(container.id, status="removing")
+        self._signal_and_thaw(container, signal.SIGKILL)
+        if monitor is None:
+            return
+        monitor.send(WAKE)
+        if not monitor.wait(KILL_SECONDS):
             monitor.send(signal.SIGKILL)
-            monitor.wait(_KILL_WAIT)
+            monitor.wait(KILL_SECONDS)
 
     # -- looking ----------------------------------------------------------------------------------------------
-
-    def find(self, text: str) -> Container:
-        """Return a container by id, name or unique beginning of its id, with its true state."""
-        return self.refresh(self._engine.records.find(text))
 
     def all(self) -> list[Container]:
         """Return every container, the newest first, each with its true state."""
@@ -247,17 +141,6 @@ class Containers:
             with contextlib.suppress(NotFound):  # removed meanwhile
                 containers.append(self.refresh(container))
         return containers
-
-    def refresh(self, container: Container) -> Container:
-        """Return the container with its state checked against the kernel.
-
-        :raises NotFound: it was removed at its end.
-        """
-        if container.state.monitor is None:
-            return container
-        from swapbox.containers.recovery import recover
-
-        return recover(self._engine, container)
 
     def logs(self, container: Container, query: LogQuery) -> Iterator[LogRecord]:
         """Yield a container's log.
@@ -281,13 +164,9 @@ class Containers:
 
     def _runs(self, container_id: str) -> bool:
         try:
-            return self.find(container_id).state.status == "running"
+            return self.find(container_id).state.running
         except NotFound:
             return False
-
-
-def _claim(state: RunState) -> RunState:
-    return state._replace(monitor=Process.of(os.getpid()), boot=boot_id())
 
 
 def _make_sources(config: ContainerConfig) -> None:

@@ -1,7 +1,7 @@
 """The monitor's loop: a container's stdio between its pipes, its log and attached clients, until it has ended.
 
-It imports nothing but built-in modules, so that it also runs in the bare interpreter the monitor turns into
-(``lean.py``): that interpreter's memory is paid once per running container.
+It and its helpers import nothing but built-in modules, so that it also runs in the bare interpreter the
+monitor turns into (``lean.py``): that interpreter's memory is paid once per running container.
 
 Clients talk over a ``SOCK_SEQPACKET`` unix socket; a packet is one letter and its payload:
 
@@ -31,6 +31,9 @@ import select
 import time
 from fcntl import ioctl
 
+from swapbox.containers.checker import Checker
+from swapbox.containers.client import Client
+
 TYPE_CHECKING = False  # the real one costs the import of ``typing``
 if TYPE_CHECKING:
     from typing import Any
@@ -46,45 +49,6 @@ _TIOCSWINSZ = 0x5414
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
-class Client:
-    """One attached client.
-
-    :param queue: packets it has not taken yet.
-    :param output: it gets output.
-    :param ends_input: stdin ends when it goes, as with Docker's ``run -i``.
-    """
-
-    def __init__(
-        self,
-        sock: _socket.socket,
-        queue: list[bytes] | None = None,
-        *,
-        output: bool = True,
-        ends_input: bool = False,
-    ) -> None:
-        self.sock = sock
-        self.queue = queue or []
-        self.output = output
-        self.ends_input = ends_input
-
-    def send(self, packet: bytes) -> bool:
-        """Send or queue a packet; False when the client is gone."""
-        self.queue.append(packet)
-        return self.flush()
-
-    def flush(self) -> bool:
-        """Send what is queued as far as the client takes it; False when it is gone."""
-        try:
-            while self.queue:
-                self.sock.send(self.queue[0], _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
-                del self.queue[0]
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return True
-
-
 class Session:
     """One run of a container, from the start of its command to its end.
 
@@ -95,6 +59,7 @@ class Session:
     :param listener: listening socket for clients, or None.
     :param writer: where output is logged, or None.
     :param splitters: by stream name; they hold back an unfinished line.
+    :param checker: what checks the container's health, or None.
     """
 
     def __init__(
@@ -108,6 +73,7 @@ class Session:
         clients: list[Client],
         writer: LogWriter | None,
         splitters: dict[Stream, LineSplitter],
+        checker: Checker | None = None,
     ) -> None:
         self.init = init
         self.outputs = outputs
@@ -117,6 +83,7 @@ class Session:
         self.clients = clients
         self.writer = writer
         self.splitters = splitters
+        self.checker = checker
         self.input: list[bytes] = []
         self.input_ends = False
         self.pidfd = os.pidfd_open(init)
@@ -134,17 +101,31 @@ class Session:
         deadline = None if seconds is None else time.monotonic() + seconds
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-            ready = dict(self._poll(left))
+            ready = dict(self._poll(self._until_check(left)))
             self._serve(ready)
             if self.pidfd in ready:
+                if self.checker is not None:
+                    self.checker.stop()
                 self._drain()
                 return os.waitpid(self.init, 0)[1]
             if deadline is not None and time.monotonic() >= deadline:
                 return None
 
+    def _until_check(self, milliseconds: float | None) -> float | None:
+        """Return how long to wait at most; run the check if it is time."""
+        if self.checker is None:
+            return milliseconds
+        self.checker.start()
+        if self.checker.pid:
+            return milliseconds
+        left = max(0.0, self.checker.due - time.monotonic()) * 1000
+        return left if milliseconds is None else min(left, milliseconds)
+
     def _poll(self, milliseconds: float | None) -> list[tuple[int, int]]:
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
+        if self.checker is not None and self.checker.pid:
+            poll.register(self.checker.pidfd, select.POLLIN)
         if self.listener is not None:
             poll.register(self.listener.fileno(), select.POLLIN)
         held_back = False
@@ -177,6 +158,8 @@ class Session:
                 self._drop(client)
         if self.listener is not None and self.listener.fileno() in ready:
             self._accept()
+        if self.checker is not None and self.checker.pidfd in ready:
+            self.checker.ended()
 
     def _accept(self) -> None:
         assert self.listener is not None
@@ -322,6 +305,7 @@ class Session:
             "pending": {stream: splitter.pending for stream, splitter in self.splitters.items()},
             "input": self.input,
             "input_ends": self.input_ends,
+            "checker": None if self.checker is None else self.checker.export(),
         }
         _set_inheritable(state, inheritable=True)
         return state
@@ -329,7 +313,9 @@ class Session:
 
 def _set_inheritable(state: dict[str, Any], *, inheritable: bool) -> None:
     clients = (fd for fd, *_ in state["clients"])
-    for fd in (*state["outputs"].values(), state["stdin"], state["terminal"], state["listener"], *clients):
+    checker = state["checker"][1] if state["checker"] else -1
+    single = (state["stdin"], state["terminal"], state["listener"], checker)
+    for fd in (*state["outputs"].values(), *single, *clients):
         if fd >= 0:
             os.set_inheritable(fd, inheritable)
 
@@ -351,6 +337,7 @@ def restore(state: dict[str, Any], *, writer: LogWriter | None) -> Session:
         ],
         writer=writer,
         splitters={stream: LineSplitter(pending) for stream, pending in state["pending"].items()},
+        checker=Checker(*state["checker"]) if state["checker"] else None,
     )
     session.input, session.input_ends = state["input"], state["input_ends"]
     return session

@@ -12,6 +12,7 @@ order                        meaning
 ``("engine", settings)``     what engine to work for; the monitor opens its drivers while it waits
 ``("run", details)``         create a container from command line flags, and start it
 ``("start", details)``       start a container that exists
+``("exec", details)``        run one more command in a running container
 ============================ =========================================================================
 """
 
@@ -36,12 +37,14 @@ class Started(NamedTuple):
     """A container whose command runs.
 
     :param sock: the client's end of the monitor's socket (see ``containers.session``).
-    :param init: pid of the container's init.
+    :param init: pid of the container's init, or of the command.
+    :param socket: where its monitor listens, in the container's run directory.
     """
 
     sock: _socket.socket
     container_id: str
     init: int
+    socket: str = "attach.sock"
 
 
 class Monitor:
@@ -74,7 +77,7 @@ class Monitor:
         :param created: is called with the new container's id.
         :raises SwapboxError: what the monitor says went wrong.
         """
-        details = {"flags": dict(flags), "attach": attach, "console_size": console_size}
+        details = {"flags": dict(flags), "attach": attach, "ends_input": attach, "console_size": console_size}
         while True:
             self._send(("run", details))
             started = self._wait(engine, created)
@@ -91,8 +94,21 @@ class Monitor:
         console_size: tuple[int, int] | None = None,
     ) -> Started:
         """Start a container that exists; raises as :meth:`run`."""
+        details = {"attach": attach, "ends_input": False, "console_size": console_size}
+        return self._begin(engine, "start", container_id, details)
+
+    def execute(self, engine: Engine, container_id: str, details: Mapping[str, Any]) -> Started:
+        """Run one more command in a container; raises as :meth:`run`.
+
+        :param details: see :func:`swapbox.containers.execute.execute`; with ``attach``, output comes over the
+            socket.
+        """
+        started = self._begin(engine, "exec", container_id, {**details, "ends_input": details["attach"]})
+        return started._replace(socket=f"exec-{details['exec_id']}.sock")
+
+    def _begin(self, engine: Engine, kind: str, container_id: str, details: dict[str, Any]) -> Started:
         self._container_id = container_id
-        self._send(("start", {"container": container_id, "attach": attach, "console_size": console_size}))
+        self._send((kind, {"container": container_id, **details}))
         started = self._wait(engine, lambda _id: None)
         assert started is not None
         return started

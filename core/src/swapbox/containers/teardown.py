@@ -21,25 +21,55 @@ if TYPE_CHECKING:
     from swapbox.engine import Engine
 
 
-def tear_down(engine: Engine, container_id: str, state: RunState) -> None:
-    """Free what a run held, whatever has become of it, and record ``state``; remove a container of ``--rm``."""
+def tear_down(engine: Engine, container_id: str, state: RunState, *, restart: bool = False) -> int | None:
+    """Free what a run held, whatever has become of it, and record ``state``; remove a container of ``--rm``.
+
+    :param restart: the caller is its monitor and obeys the restart policy.
+    :return: nanoseconds after which the container is to start again; None for not at all.
+    """
     try:
         container = engine.records.find(container_id)
     except NotFound:
-        return
+        return None
     oom_killed = free(engine, container)
-    started = state.started or container.state.started
-    if state.status == "exited":
-        _tell_end(engine, container, state._replace(started=started), oom_killed=oom_killed)
-    if container.config.auto_remove:
-        remove(engine, container)
-        return
-    final = state._replace(oom_killed=oom_killed, started=started)
-    engine.records.set_state(container_id, final, unless=("removing",))
+    state = state._replace(oom_killed=oom_killed, started=state.started or container.state.started)
+    if state.status == "exited" and state.finished > state.started:
+        _tell_end(engine, container, state)
+    with engine.database.transaction():
+        try:
+            now = engine.records.find(container_id).state
+        except NotFound:
+            return None
+        state = state._replace(stopped=now.stopped)
+        if restart and (again := _restarting(container, now, state)) is not None:
+            engine.records.set_state(container_id, again, unless=("removing",))
+            return again.delay
+        if not container.config.auto_remove or now.kept:
+            engine.records.set_state(container_id, state, unless=("removing",))
+            return None
+    remove(engine, container)
+    return None
 
 
-def _tell_end(engine: Engine, container: Container, state: RunState, *, oom_killed: bool) -> None:
-    if oom_killed:
+def _restarting(container: Container, now: RunState, ended: RunState) -> RunState | None:
+    """Return the state of a container that its policy starts again; None when it does not."""
+    from swapbox.containers.restart import next_delay
+
+    ran = ended.finished - now.started
+    delay = next_delay(container.config, now, exit_code=ended.exit_code, ran=ran)
+    if delay is None or now.status == "removing":
+        return None
+    return ended._replace(
+        status="restarting",
+        monitor=now.monitor,
+        boot=now.boot,
+        restart_count=now.restart_count + 1,
+        delay=delay,
+    )
+
+
+def _tell_end(engine: Engine, container: Container, state: RunState) -> None:
+    if state.oom_killed:
         happened(engine, container, "oom")
     seconds = max(0, state.finished - state.started) // 10**9
     happened(engine, container, "die", exitCode=str(state.exit_code), execDuration=str(seconds))
@@ -105,8 +135,8 @@ def remove(engine: Engine, container: Container) -> None:
 
 def remove_run_directory(run: Path) -> None:
     """Remove what a run left on tmpfs, never following a mount that may still be on the root file system."""
-    for name in ("attach.sock", "bundle/config.json"):
-        (run / name).unlink(missing_ok=True)
+    for path in (run / "attach.sock", run / "bundle/config.json", *run.glob("exec-*.sock")):
+        path.unlink(missing_ok=True)
     for directory in (rootfs_path(run), run / "bundle", run):
         # A directory that is busy or not empty is somebody's mount point: leave it for the next clean-up.
         with contextlib.suppress(OSError):

@@ -91,7 +91,7 @@ def _is_single(image: Image) -> bool:
 
 
 def _runs(container: Container) -> bool:
-    return container.state.status == "running"
+    return container.state.running
 
 
 def _refuse_name(image: Image, text: str, users: Sequence[Container], *, force: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from swapbox.linux.wal import WalFile
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE images (
     id TEXT PRIMARY KEY,              -- digest of the config
@@ -49,7 +49,8 @@ CREATE TABLE containers (
     storage TEXT NOT NULL,            -- name of the storage driver that holds its snapshot
     created INTEGER NOT NULL,         -- nanoseconds since the epoch
     config TEXT NOT NULL,             -- ContainerConfig, JSON
-    state TEXT NOT NULL               -- ContainerState, JSON
+    state TEXT NOT NULL,              -- RunState, JSON
+    health TEXT NOT NULL DEFAULT ''   -- Health, JSON; empty without a health check
 );
 CREATE INDEX containers_image ON containers(image);
 CREATE INDEX containers_created ON containers(created);
@@ -84,7 +85,7 @@ class Database:
             return connection.execute(sql, tuple(parameters)).rowcount
 
     def insert(self, sql: str, parameters: Iterable[Any]) -> bool:
-        """Run one INSERT; False when a row with its key is there already."""
+        """Run one statement; False when a row with its unique value is there already."""
         with self._file.connection() as connection:
             try:
                 connection.execute(sql, tuple(parameters))

@@ -1,0 +1,143 @@
+"""``swapbox start`` and ``swapbox attach``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from swapbox.cli.app import engine_of, for_each, monitor_of, print_error
+from swapbox.cli.attach import SignalProxy, terminal_size
+from swapbox.cli.attach import attach as carry
+from swapbox.cli.detach import DEFAULT_KEYS, parse_keys
+from swapbox.containers.events import happened
+from swapbox.errors import CommandNotExecutable, Conflict, InvalidInput, SwapboxError
+
+if TYPE_CHECKING:
+    from swapbox.containers.records import Container
+    from swapbox.containers.spawn import Monitor
+    from swapbox.engine import Engine
+
+
+@click.command(epilog="Example: swapbox start -ai worker")
+@click.option("-a", "--attach", is_flag=True, help="Show its output and pass signals on.")
+@click.option("-i", "--interactive", is_flag=True, help="Pass stdin on.")
+@click.option("--detach-keys", default=DEFAULT_KEYS, metavar="KEYS", help="Keys that leave it running.")
+@click.argument("containers", nargs=-1, required=True)
+@click.pass_context
+def start(
+    ctx: click.Context, containers: tuple[str, ...], *, attach: bool, interactive: bool, detach_keys: str
+) -> int:
+    """Start one or more stopped containers."""
+    engine, keys = engine_of(ctx), parse_keys(detach_keys)
+    if not (attach or interactive):
+        return _start_all(ctx, engine, containers)
+    if len(containers) > 1:
+        raise InvalidInput("you cannot start and attach multiple containers at once")
+    container = engine.containers.find(containers[0])
+    if container.state.running:
+        return attach_to(engine, container, stdin=interactive, sig_proxy=True, detach_keys=keys)
+    monitor = monitor_of(ctx)
+    try:
+        return _start_attached(engine, monitor, container, stdin=interactive, detach_keys=keys)
+    except SwapboxError as error:
+        print_error(error)
+        return error.exit_code if isinstance(error, CommandNotExecutable) else 1
+    finally:
+        monitor.cancel()
+
+
+def _start_all(ctx: click.Context, engine: Engine, names: tuple[str, ...]) -> int:
+    failed = []
+
+    def start_one(name: str) -> None:
+        try:
+            container = engine.containers.find(name)
+            if container.state.status == "paused":
+                raise Conflict("cannot start a paused container, try unpause instead")
+            if not container.state.running:
+                _start_detached(ctx, engine, container)
+        except SwapboxError:
+            failed.append(name)
+            raise
+
+    code = for_each(names, start_one)
+    if failed:
+        click.echo(f"failed to start containers: {', '.join(failed)}", err=True)
+    return code
+
+
+def _start_detached(ctx: click.Context, engine: Engine, container: Container) -> None:
+    monitor = monitor_of(ctx)
+    try:
+        monitor.start(engine, container.id).sock.close()
+    finally:
+        monitor.cancel()
+
+
+def _start_attached(
+    engine: Engine, monitor: Monitor, container: Container, *, stdin: bool, detach_keys: bytes
+) -> int:
+    config = container.config
+    size = terminal_size(1) if config.tty else None
+    with SignalProxy().installed() as proxy:
+        started = monitor.start(engine, container.id, attach=True, console_size=size)
+        return carry(
+            engine,
+            started,
+            proxy=proxy,
+            terminal=config.tty,
+            stdin=stdin and config.stdin_open,
+            detach_keys=detach_keys,
+        )
+
+
+@click.command(epilog="Example: swapbox attach --detach-keys ctrl-x web")
+@click.option("--no-stdin", is_flag=True, help="Do not pass stdin on.")
+@click.option("--sig-proxy", type=bool, default=True, help="Pass signals on (the default).")
+@click.option("--detach-keys", default=DEFAULT_KEYS, metavar="KEYS", help="Keys that leave it running.")
+@click.argument("container")
+@click.pass_context
+def attach(ctx: click.Context, container: str, *, no_stdin: bool, sig_proxy: bool, detach_keys: str) -> int:
+    """Attach local standard input, output, and error streams to a running container."""
+    engine, keys = engine_of(ctx), parse_keys(detach_keys)
+    found = engine.containers.find(container)
+    return attach_to(engine, found, stdin=not no_stdin, sig_proxy=sig_proxy, detach_keys=keys)
+
+
+def attach_to(engine: Engine, container: Container, *, stdin: bool, sig_proxy: bool, detach_keys: bytes) -> int:
+    """Attach to a container that runs; return its exit code, 0 after detaching.
+
+    :raises Conflict: it does not run.
+    """
+    status, config = container.state.status, container.config
+    if status == "paused":
+        raise Conflict("You cannot attach to a paused container, unpause it first")
+    if status == "restarting":
+        raise Conflict("You cannot attach to a restarting container, wait until it is running")
+    if status != "running" or container.state.init is None:
+        raise Conflict("You cannot attach to a stopped container, start it first")
+    if config.tty and config.stdin_open and stdin and not os.isatty(0):
+        raise InvalidInput(
+            "cannot attach stdin to a TTY-enabled container because stdin is not a terminal",
+            hint="use --no-stdin",
+        )
+    from swapbox.containers.connect import connect
+    from swapbox.containers.spawn import Started
+
+    try:
+        started = Started(connect(engine, container.id), container.id, container.state.init.pid)
+    except OSError as error:
+        raise Conflict(f"container {container.name} has no monitor to attach to: {error.strerror}") from error
+    happened(engine, container, "attach")
+    with SignalProxy().installed() if sig_proxy else contextlib.nullcontext(SignalProxy()) as proxy:
+        return carry(
+            engine,
+            started,
+            proxy=proxy,
+            terminal=config.tty,
+            stdin=stdin and config.stdin_open,
+            detach_keys=detach_keys,
+        )

@@ -1,0 +1,143 @@
+"""One more command in a running container: ``exec`` and health checks."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swapbox.containers.events import happened
+from swapbox.containers.launch import cgroup_path
+from swapbox.containers.options import parse_env
+from swapbox.containers.records import Container
+from swapbox.containers.security import KNOWN_CAPABILITIES
+from swapbox.containers.spec import environment
+from swapbox.containers.stdio import Launch, Pipes, listen
+from swapbox.containers.users import resolve_user
+from swapbox.drivers.isolation import ExecRequest, Stdio
+from swapbox.errors import Conflict, Unavailable
+
+if TYPE_CHECKING:
+    from swapbox.engine import Engine
+
+
+def new_exec_id() -> str:
+    """Return 64 random hexadecimal digits."""
+    return secrets.token_hex(32)
+
+
+def execute(engine: Engine, container: Container, details: Mapping[str, Any]) -> Launch:
+    """Run a command in a container, with stdio of its own; the calling process becomes its monitor.
+
+    :param details: ``args``, an ``exec_id``, and what differs from the container's own: ``env``, ``workdir``,
+        ``user``, ``tty``, ``stdin``, ``privileged``, ``console_size``.
+    :raises Conflict: the container does not run.
+    :raises CommandNotExecutable: the command is not there or cannot be executed.
+    """
+    check_running(container)
+    exec_id = details["exec_id"]
+    process = process_of(engine, container, details)
+    command = " ".join(details["args"])
+    happened(engine, container, f"exec_create: {command}", execID=exec_id)
+    pipes = Pipes.open(terminal=details["tty"], stdin=details["stdin"])
+    pid = run_process(engine, container, process, pipes.stdio, console=pipes.console_fd)
+    streams = pipes.kept()
+    listener = listen(engine.paths.container_run(container.id), socket_name(exec_id))
+    happened(engine, container, f"exec_start: {command}", execID=exec_id)
+    return Launch(pid, streams, listener, None)
+
+
+def check_running(container: Container) -> None:
+    """Raise Conflict, in Docker's words, for a container that cannot take a command."""
+    status = container.state.status
+    if status == "paused":
+        raise Conflict(f"Container {container.name} is paused, unpause the container before exec")
+    if status == "restarting":
+        raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+    if status != "running":
+        raise Conflict(f"container {container.id} is not running")
+
+
+def run_process(
+    engine: Engine,
+    container: Container,
+    process: Mapping[str, Any],
+    stdio: Stdio | None,
+    *,
+    console: int | None = None,
+) -> int:
+    """Run an OCI process in the container's namespaces and cgroup; return its pid, a child of the caller."""
+    config = container.config
+    isolation = engine.selector.open("isolation", made_with=config.isolation)
+    cgroup = engine.selector.open("cgroup", made_with=config.cgroup).open(cgroup_path(container.id))
+    try:
+        return isolation.exec(ExecRequest(container.id, process, stdio, console, cgroup))
+    finally:
+        cgroup.close()
+
+
+def process_of(engine: Engine, container: Container, details: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the OCI ``process`` of a command: the container's own with what differs.
+
+    :raises Conflict: the container has ended meanwhile.
+    """
+    config, init = container.config, container.state.init
+    assert init is not None
+    try:
+        file = engine.paths.container_run(container.id) / "bundle/config.json"
+        spec = json.loads(file.read_text())
+        user = resolve_user(
+            Path(f"/proc/{init.pid}/root"), details["user"] or config.user, group_add=config.group_add
+        )
+    except FileNotFoundError:
+        raise Conflict(f"container {container.id} is not running") from None
+    except OSError as error:
+        raise Unavailable(f"cannot look into container {container.name}: {error.strerror}") from error
+    env = (*config.env, *parse_env(details["env"], engine.environment))
+    process: dict[str, Any] = spec["process"]
+    own = process["capabilities"]["bounding"]
+    held = list(KNOWN_CAPABILITIES) if details["privileged"] else own
+    effective = held if details["privileged"] or not user.uid else []
+    process |= {
+        "args": list(details["args"]),
+        "terminal": details["tty"],
+        "cwd": details["workdir"] or process["cwd"],
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.additional_gids)},
+        "env": environment(
+            config._replace(env=env, tty=details["tty"]), hostname=spec["hostname"], home=user.home
+        ),
+        "capabilities": {
+            "bounding": held,
+            "effective": effective,
+            "permitted": list(effective),
+            "inheritable": [],
+            "ambient": [],
+        },
+    }
+    process.pop("consoleSize", None)
+    if size := details["console_size"]:
+        process["consoleSize"] = {"height": size[0], "width": size[1]}
+    return process
+
+
+def ended(engine: Engine, container: Container, exec_id: str, code: int) -> None:
+    """Clean up after a command that has ended."""
+    (engine.paths.container_run(container.id) / socket_name(exec_id)).unlink(missing_ok=True)
+    happened(engine, container, "exec_die", execID=exec_id, exitCode=str(code))
+
+
+def socket_name(exec_id: str) -> str:
+    """Return where the monitor of an exec session listens, in the container's run directory."""
+    return f"exec-{exec_id}.sock"
+
+
+def exec_ids(engine: Engine, container_id: str) -> list[str]:
+    """Return the ids of a container's running exec sessions."""
+    try:
+        names = os.listdir(engine.paths.container_run(container_id))
+    except FileNotFoundError:
+        return []
+    return sorted(name[5:-5] for name in names if name.startswith("exec-"))

@@ -1,0 +1,281 @@
+"""What happens to a container that exists: start, stop, restart, kill, pause, wait, rename, update."""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import os
+import signal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from swapbox.containers.events import happened
+from swapbox.containers.records import RUNNING, Container, RunState
+from swapbox.errors import Conflict, InvalidInput, NotFound, Unavailable
+from swapbox.linux.process import Process, boot_id
+
+if TYPE_CHECKING:
+    from swapbox.drivers.cgroup import CgroupHandle
+    from swapbox.engine import Engine
+
+KILL_SECONDS = 10.0
+"""How long a killed process may take to end."""
+
+WAKE = signal.SIGUSR1
+"""Tells a monitor that waits to restart its container to look at the record again; ignored by any other."""
+
+
+class Lifecycle:
+    """The verbs that change how containers of one engine fare."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    # -- looking ----------------------------------------------------------------------------------------------
+
+    def find(self, text: str) -> Container:
+        """Return a container by id, name or unique beginning of its id, with its true state."""
+        return self.refresh(self._engine.records.find(text))
+
+    def refresh(self, container: Container) -> Container:
+        """Return the container with its state checked against the kernel.
+
+        :raises NotFound: it was removed at its end.
+        """
+        if container.state.monitor is None:
+            return container
+        from swapbox.containers.recovery import recover
+
+        return recover(self._engine, container)
+
+    # -- starting ---------------------------------------------------------------------------------------------
+
+    def start(
+        self, container: Container, *, attach: bool = False, console_size: tuple[int, int] | None = None
+    ) -> _socket.socket:
+        """Start a container; return the client's end of its monitor's socket (see ``containers.session``).
+
+        :param attach: output comes over the socket.
+        :param console_size: rows and columns of the container's terminal.
+        :raises CommandNotExecutable: the command is not there or cannot be executed.
+        :raises Conflict: it runs already.
+        """
+        from swapbox.containers.spawn import spawn
+
+        monitor = spawn()
+        try:
+            monitor.prepare(self._engine)
+            return monitor.start(self._engine, container.id, attach=attach, console_size=console_size).sock
+        finally:
+            monitor.cancel()
+
+    def claim(self, container_id: str) -> Container:
+        """Make the calling process a container's monitor, and return the container.
+
+        :raises Conflict: it has one, or is being removed.
+        """
+        container = self.find(container_id)
+        with self._engine.database.transaction():
+            container = self._engine.records.find(container.id)
+            if container.state.status == "paused":
+                raise Conflict("cannot start a paused container, try unpause instead")
+            if container.state.monitor is not None:
+                raise Conflict(f"container {container.name} is already running")
+            state = claimed(container.state)
+            if not self._engine.records.set_state(container.id, state, unless=("removing",)):
+                raise Conflict(f"container {container.name} is being removed")
+        return container._replace(state=state)
+
+    def restart(self, container: Container, *, timeout: float | None = None, signal_name: str = "") -> None:
+        """Stop a container, if it runs, and start it; arguments as for :meth:`stop`."""
+        self._engine.records.change(container.id, where=RUNNING, kept=True)
+        self.stop(container, timeout=timeout, signal_name=signal_name)
+        self.start(container).close()
+        happened(self._engine, container, "restart")
+
+    # -- ending -----------------------------------------------------------------------------------------------
+
+    def stop(self, container: Container, *, timeout: float | None = None, signal_name: str = "") -> None:
+        """Send the stop signal, then SIGKILL when ``timeout`` seconds (None: its own, or 10) did not suffice.
+
+        A container that does not run is fine. A negative timeout waits for ever.
+        """
+        from swapbox.containers.options import parse_signal
+
+        number = parse_signal(signal_name or container.config.stop_signal or "SIGTERM")
+        container = self.refresh(container)
+        if not container.state.running or not self._will_end(container):
+            return
+        seconds = timeout if timeout is not None else container.config.stop_timeout
+        seconds = 10.0 if seconds is None else float(seconds)
+        self._signal_and_thaw(container, number)
+        if not self._wait_end(container, None if seconds < 0 else seconds):
+            self.signal(container, signal.SIGKILL)
+            if not self._wait_end(container, KILL_SECONDS):
+                raise Unavailable(f"container {container.name} did not end after SIGKILL")
+        happened(self._engine, container, "stop")
+
+    def kill(self, container: Container, number: int = signal.SIGKILL) -> None:
+        """Send a signal.
+
+        :raises Conflict: it does not run.
+        """
+        from swapbox.containers.options import parse_signal
+
+        container = self.refresh(container)
+        if not container.state.running:
+            raise Conflict(f"container {container.id} is not running")
+        stop_signal = container.config.stop_signal
+        if number != signal.SIGKILL and stop_signal and parse_signal(stop_signal) != number:
+            self.signal(container, number)
+        elif self._will_end(container):
+            self._signal_and_thaw(container, number)
+        if number == signal.SIGKILL:
+            self._wait_end(container, KILL_SECONDS)
+
+    def signal(self, container: Container, number: int) -> None:
+        """Send a signal to a container that runs, or has just ended."""
+        driver = self._engine.selector.open("isolation", made_with=container.config.isolation)
+        happened(self._engine, container, "kill", signal=str(number))  # a quick end must not be told before
+        # It may have ended this very moment; then there is nobody left to tell.
+        with contextlib.suppress(Conflict, NotFound):
+            driver.kill(container.id, number)
+
+    def _signal_and_thaw(self, container: Container, number: int) -> None:
+        self.signal(container, number)
+        if container.state.status == "paused":
+            self._thaw(container)
+
+    def _will_end(self, container: Container) -> bool:
+        """Record that the user wants it to end; False when it was between two runs and has ended by that."""
+        records = self._engine.records
+        if not records.change(container.id, where=("restarting",), status="exited", stopped=True, monitor=None):
+            return records.change(container.id, where=("running", "paused"), stopped=True)
+        assert container.state.monitor is not None
+        container.state.monitor.send(WAKE)
+        container.state.monitor.wait(KILL_SECONDS)
+        return False
+
+    def _wait_end(self, container: Container, timeout: float | None) -> bool:
+        """Wait until the init has ended and its monitor has torn down."""
+        state = container.state
+        if state.init is not None and not state.init.wait(timeout):
+            return False
+        if state.monitor is not None:
+            state.monitor.wait(KILL_SECONDS)
+        return True
+
+    def wait(self, container: Container) -> int:
+        """Wait until a container has ended and will not restart; return its exit code.
+
+        :raises NotFound: it is not there any more, and its exit code is not known.
+        """
+        from swapbox.containers.connect import exit_code_of_run
+
+        code = None
+        try:
+            while (container := self.refresh(container)).state.running:
+                code = exit_code_of_run(self._engine, container)
+                for process in (container.state.init, container.state.monitor):
+                    if process is not None:
+                        process.wait()
+        except NotFound:  # it was removed at its end
+            if code is None:
+                raise
+            return code
+        return container.state.exit_code
+
+    # -- pausing ----------------------------------------------------------------------------------------------
+
+    def pause(self, container: Container) -> None:
+        """Stop every process of a container where it is.
+
+        :raises Conflict: it does not run, or is paused already.
+        :raises Unsupported: its cgroup controller cannot do that.
+        """
+        container = self.refresh(container)
+        status = container.state.status
+        if status == "paused":
+            raise Conflict(f"Container {container.id} is already paused")
+        if status == "restarting":
+            raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
+        # Recorded first: a crash in between leaves a container that runs and that unpause puts right.
+        if not self._engine.records.change(container.id, where=("running",), status="paused"):
+            raise Conflict(f"Container {container.id} is not running")
+        try:
+            self._cgroup(container).freeze()
+        except BaseException:
+            self._engine.records.change(container.id, where=("paused",), status="running")
+            raise
+        happened(self._engine, container, "pause")
+
+    def unpause(self, container: Container) -> None:
+        """Let a paused container go on.
+
+        :raises Conflict: it is not paused.
+        """
+        container = self.refresh(container)
+        if container.state.status != "paused":
+            raise Conflict(f"Container {container.id} is not paused")
+        self._thaw(container)
+
+    def _thaw(self, container: Container) -> None:
+        with contextlib.suppress(NotFound):  # it has just ended
+            self._cgroup(container).thaw()
+        if self._engine.records.change(container.id, where=("paused",), status="running"):
+            happened(self._engine, container, "unpause")
+
+    def _cgroup(self, container: Container) -> CgroupHandle:
+        from swapbox.containers.launch import cgroup_path
+
+        controller = self._engine.selector.open("cgroup", made_with=container.config.cgroup)
+        return controller.open(cgroup_path(container.id))
+
+    # -- changing ---------------------------------------------------------------------------------------------
+
+    def rename(self, container: Container, name: str) -> None:
+        """Give a container another name.
+
+        :raises Conflict: another one has it.
+        """
+        from swapbox.containers.options import check_name
+
+        new = name.removeprefix("/")
+        check_name(name)
+        if new == container.name:
+            raise InvalidInput("Renaming a container with the same name as its current name")
+        if not self._engine.records.rename(container.id, new):
+            raise self._engine.records.name_conflict(new)
+        happened(self._engine, container._replace(name=new), "rename", oldName=f"/{container.name}")
+
+    def update(self, container: Container, given: Mapping[str, Any]) -> None:
+        """Change limits and restart policy, of a running container at once.
+
+        :param given: the options of ``update``, see :func:`swapbox.containers.flags.with_resources`.
+        :raises InvalidInput: an option is wrong, or does not fit what the container has.
+        :raises Unsupported: the host cannot set the limit.
+        """
+        from swapbox.containers.update import updated
+
+        config = updated(container.config, given)
+        container = self.refresh(container)
+        if container.state.status in {"running", "paused"}:
+            from swapbox.containers.limits import resources
+
+            handle = self._cgroup(container)
+            handle.update(resources(config))
+            handle.close()
+        self._engine.records.set_config(container.id, config)
+        happened(self._engine, container, "update")
+
+
+def claimed(state: RunState) -> RunState:
+    """Return the state of a container whose monitor the calling process becomes; it starts with a clean sheet."""
+    return RunState(
+        status=state.status,
+        monitor=Process.of(os.getpid()),
+        boot=boot_id(),
+        exit_code=state.exit_code,
+        started=state.started,
+        finished=state.finished,
+    )
