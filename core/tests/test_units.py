@@ -152,25 +152,6 @@ def test_a_line_with_fewer_cells_ends_a_column() -> None:
     )
 
 
-def test_the_image_table_is_dockers() -> None:
-    rows = [
-        tables.ImageRow("alpine", "3.20", "sha256:" + "ab" * 32, DAY, 7_800_000),
-        tables.ImageRow("", "", "sha256:" + "cd" * 32, 0, 0, "sha256:" + "ef" * 32),
-    ]
-    assert tables.images_table(rows, now=61 * DAY) == (
-        "REPOSITORY   TAG       IMAGE ID       CREATED        SIZE\n"
-        "alpine       3.20      abababababab   2 months ago   7.8MB\n"
-        "<none>       <none>    cdcdcdcdcdcd   N/A            0B\n"
-    )
-
-
-def test_a_digest_column_is_shown_on_request() -> None:
-    row = tables.ImageRow("alpine", "3.20", "sha256:" + "ab" * 32, 1, 1, "sha256:" + "ef" * 32)
-    head, line = tables.images_table([row], now=DAY, digests=True).splitlines()
-    assert head.split() == ["REPOSITORY", "TAG", "DIGEST", "IMAGE", "ID", "CREATED", "SIZE"]
-    assert line.split()[2] == row.digest
-
-
 @pytest.mark.parametrize(
     ("state", "text"),
     [

@@ -29,7 +29,7 @@ def truth(filters: Filters, name: str, *, default: bool) -> bool:
         return True
     if values <= {"0", "false"}:
         return False
-    raise InvalidInput(f"invalid filter '{name}={' '.join(filters[name])}'")
+    raise InvalidInput(f"invalid filter '{name}=[{' '.join(filters[name])}]'")
 
 
 def matches(patterns: Sequence[str], *texts: str) -> bool:

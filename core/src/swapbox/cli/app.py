@@ -37,10 +37,10 @@ FLAG_ERROR = 125
 # Where each verb lives; its module is imported when the verb is used.
 _VERBS = {
     "pull": "images",
-    "images": "images",
+    "images": "image_list",
     "tag": "images",
     "rmi": "images",
-    "image": "images",
+    "image": "nouns",
     "run": "run",
     "container": "nouns",
     "ps": "container_list",

@@ -142,6 +142,7 @@ CONTAINERS = Listing[Row](
         "state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\n"
         "labels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n"
     ),
+    raw_quiet="container_id: {{.ID}}",
 )
 
 

@@ -75,6 +75,7 @@ class Listing(NamedTuple, Generic[RowT]):
     :param table: names of the default table's columns.
     :param quiet: name of the only column of ``--quiet``.
     :param raw: the template that ``--format raw`` stands for; empty where Docker has none.
+    :param raw_quiet: what ``raw`` is with ``--quiet``.
     :param config: the key of the default format in Docker's ``config.json``.
     :param tried: a template is tried before there are rows, ``table`` included, as Docker does for ``ps``.
     :param methods: what takes arguments, as ``{{.Label "k"}}``: by name, a function of the row and a text.
@@ -85,6 +86,7 @@ class Listing(NamedTuple, Generic[RowT]):
     table: tuple[str, ...]
     quiet: str = ""
     raw: str = ""
+    raw_quiet: str = ""
     config: str = ""
     methods: Mapping[str, Callable[[Any, str], Any]] = {}
     tried: bool = False
@@ -113,14 +115,14 @@ class Listing(NamedTuple, Generic[RowT]):
     def _formatted(self, format: str, rows: Iterable[RowT], view: View) -> str:
         from swapbox.templates import TemplateError
 
+        if self.tried:
+            self._try(format)
         text = self._template_text(format, view)
         template = _parse(text)
         try:
-            if self.tried:
-                _parse(format).render(self._nothing())
             lines = "".join(template.render(self._context(row, view)) + "\n" for row in rows)
         except TemplateError as error:
-            raise ClientError(f"failed to execute template: {error.message}") from None
+            raise ClientError(f"template parsing error: {error.message}") from None
         if not format.startswith("table"):
             return lines
         from swapbox.cli.tabwriter import align
@@ -129,7 +131,7 @@ class Listing(NamedTuple, Generic[RowT]):
 
     def _template_text(self, format: str, view: View) -> str:
         if format == "raw" and self.raw:
-            text = f"container_id: {{{{.{self.quiet}}}}}" if view.quiet else (view.raw or self.raw)
+            text = self.raw_quiet if view.quiet else (view.raw or self.raw)
         elif format == "json":
             text = "{{json .}}"
         else:
@@ -148,13 +150,21 @@ class Listing(NamedTuple, Generic[RowT]):
             f"formatter.{self.name}", {}, json=_Json(self.fields, row, view), methods=methods, escapes=True
         )
 
-    def _nothing(self) -> Any:
-        """Return a row without content."""
+    def _try(self, format: str) -> None:
+        """Carry a template out over a row without content."""
+        from swapbox.templates import Template, TemplateError
         from swapbox.templates.values import Method, Struct
 
         methods = {name: Method(str) for name in self.fields}
         methods |= {name: Method(lambda _text: "", ("string",)) for name in self.methods}
-        return Struct(f"formatter.{self.name}", {}, json={}, methods=methods)
+        try:
+            template = Template(format)
+        except TemplateError as error:
+            raise ClientError(f"failed to parse template: {error.message}") from None
+        try:
+            template.render(Struct(f"formatter.{self.name}", {}, json={}, methods=methods))
+        except TemplateError as error:
+            raise ClientError(f"failed to execute template: {error.message}") from None
 
     def _headers(self, text: str) -> str:
         """Return a table's first line: over the headers, functions leaving them as they are."""
@@ -191,7 +201,7 @@ def _parse(text: str, *, headers: bool = False) -> Template:
     try:
         return Template(text, functions=functions)
     except TemplateError as error:
-        raise ClientError(f"failed to parse template: {error.message}") from None
+        raise ClientError(f"template parsing error: {error.message}") from None
 
 
 def _first(header: str, *_arguments: Any) -> str:

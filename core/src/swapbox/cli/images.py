@@ -1,21 +1,18 @@
-"""``pull``, ``images``, ``tag``, ``rmi`` and ``image from-host``."""
+"""``pull``, ``tag``, ``rmi`` and ``image from-host``."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from swapbox.cli.app import driver_options, engine_of, for_each, print_error
-from swapbox.cli.groups import Group
 from swapbox.cli.progress import Lines
 from swapbox.errors import NotFound
 from swapbox.references import Reference
 
 if TYPE_CHECKING:
-    from swapbox.cli.tables import ImageRow
     from swapbox.engine import Engine
     from swapbox.images.service import Image
 
@@ -67,58 +64,6 @@ def report_pull(
     return image
 
 
-@click.command(epilog="Example: swapbox images --digests alpine")
-@click.option("-a", "--all", "everything", is_flag=True, help="Show images without a name, too.")
-@click.option("-q", "--quiet", is_flag=True, help="Show ids only.")
-@click.option("--digests", is_flag=True, help="Show digests.")
-@click.option("--no-trunc", is_flag=True, help="Do not shorten ids.")
-@click.argument("repository", required=False, metavar="[REPOSITORY[:TAG]]")
-@click.pass_context
-def images(
-    ctx: click.Context, repository: str | None, *, everything: bool, quiet: bool, digests: bool, no_trunc: bool
-) -> None:
-    """List images."""
-    from swapbox.cli.tables import images_table
-
-    found = engine_of(ctx).images.all()
-    rows = [row for image in found for row in _rows(image, repository, digests=digests)]
-    if quiet:
-        ids = dict.fromkeys(row.id if no_trunc else row.id.partition(":")[2][:12] for row in rows)
-        click.echo("".join(f"{id}\n" for id in ids), nl=False)
-        return
-    table = images_table(rows, now=time.time_ns(), truncate=not no_trunc, digests=digests)
-    click.echo(table, nl=False)
-
-
-def _rows(image: Image, repository: str | None, *, digests: bool) -> list[ImageRow]:
-    from swapbox.cli.tables import ImageRow
-    from swapbox.cli.units import parse_time
-
-    wanted = Reference.parse(repository) if repository else None
-    created = parse_time(image.config["created"]) if image.config.get("created") else 0
-    references = image.references
-    by_name = {reference.name: reference.digest for reference in references if reference.digest}
-    shown = [reference for reference in references if reference.tag]
-    tagged = {reference.name for reference in shown}
-    shown += [reference for reference in references if reference.name not in tagged]
-    if wanted:
-        shown = [one for one in shown if one.name == wanted.name and wanted.tag in (None, one.tag)]
-    rows = [
-        ImageRow(
-            repository=one.familiar_name,
-            tag=one.tag or "",
-            id=image.id,
-            created=created,
-            size=image.size,
-            digest=by_name.get(one.name) or "",
-        )
-        for one in shown
-    ]
-    if not rows and not references and not wanted:
-        rows.append(ImageRow(repository="", tag="", id=image.id, created=created, size=image.size))
-    return rows
-
-
 @click.command(epilog="Example: swapbox tag alpine localhost:5000/mine/alpine:1")
 @click.argument("source", metavar="SOURCE_IMAGE[:TAG]")
 @click.argument("target", metavar="TARGET_IMAGE[:TAG]")
@@ -151,12 +96,7 @@ def rmi(ctx: click.Context, names: tuple[str, ...], *, force: bool) -> int:
     return for_each(names, remove, echo=False)
 
 
-@click.group(cls=Group)
-def image() -> None:
-    """Manage images."""
-
-
-@image.command("from-host", epilog="Example: swapbox image from-host demo sh ls cat")
+@click.command("from-host", epilog="Example: swapbox image from-host demo sh ls cat")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write an OCI image layout directory, too.")
 @driver_options("storage")
 @click.argument("name")
@@ -167,9 +107,3 @@ def from_host(
 ) -> None:
     """Build an image from the host's own programs and the shared libraries they need."""
     click.echo(engine_of(ctx).images.from_host(name, programs, output=output, storage=storage).id)
-
-
-image.add_command(pull)
-image.add_command(images, "ls")
-image.add_command(rmi, "rm")
-image.add_command(tag)

@@ -53,3 +53,18 @@ container = Noun(
         "stop": "containers:stop",
     },
 )
+
+image = Noun(
+    "image",
+    help="Manage images.",
+    epilog="Example: swapbox image ls",
+    verbs={
+        "from-host": "images:from_host",
+        "ls": "image_list:images",
+        "list": "image_list:images",
+        "pull": "images:pull",
+        "rm": "images:rmi",
+        "remove": "images:rmi",
+        "tag": "images:tag",
+    },
+)

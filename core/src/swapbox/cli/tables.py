@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from swapbox.cli.tabwriter import align
 from swapbox.cli.units import age, human_duration, human_size
@@ -13,39 +12,9 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\a
 _ESCAPES["\f"] = "\\f"
 
 
-class ImageRow(NamedTuple):
-    """One line of ``images``; ``id`` with its ``sha256:``, ``created`` in nanoseconds, ``size`` in bytes."""
-
-    repository: str
-    tag: str
-    id: str
-    created: int
-    size: int
-    digest: str = ""
-
-
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table with its header line; the text ends with a newline."""
     return align("".join("\t".join(row) + "\n" for row in (headers, *rows)))
-
-
-def images_table(rows: Iterable[ImageRow], *, now: int, truncate: bool = True, digests: bool = False) -> str:
-    """Return the table of ``images``; ``now`` in nanoseconds since the epoch."""
-    headers = ["REPOSITORY", "TAG", *["DIGEST"] * digests, "IMAGE ID", "CREATED", "SIZE"]
-    return table(
-        headers,
-        (
-            [
-                row.repository or "<none>",
-                row.tag or "<none>",
-                *[row.digest or "<none>"] * digests,
-                row.id.removeprefix("sha256:")[:12] if truncate else row.id,
-                age(now - row.created) if row.created > 0 else "N/A",
-                human_size(row.size, precision=3),
-            ]
-            for row in rows
-        ),
-    )
 
 
 def command_text(args: Sequence[str]) -> str:

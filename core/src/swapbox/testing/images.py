@@ -122,14 +122,15 @@ def layer_of(entries: Iterable[Entry], *, level: int = 6) -> Layer:
     return Layer(Blob.of(f"{OCI_LAYER}+gzip", packed), f"sha256:{hashlib.sha256(tar).hexdigest()}")
 
 
-def image_of(layers: Iterable[Layer], *, config: Mapping[str, Any] | None = None) -> Image:
+def image_of(layers: Iterable[Layer], *, config: Mapping[str, Any] | None = None, created: str = CREATED) -> Image:
     """Make an image of ``layers``, bottom first.
 
     :param config: the image specification's ``config`` object: ``Cmd``, ``Env``, ``Entrypoint``, ``User``, ...
+    :param created: when, as RFC 3339 has it.
     """
     stack = tuple(layers)
     document = {
-        "created": CREATED,
+        "created": created,
         "architecture": _ARCHITECTURE,
         "os": "linux",
         "config": {"Env": [PATH], **(config or {})},
