@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from swapbox.drivers.storage import Mount as Mount
     from swapbox.drivers.storage import StorageDriver as StorageDriver
     from swapbox.drivers.storage import StorageDriverSpec as StorageDriverSpec
+    from swapbox.drivers.volume import VolumeDriver as VolumeDriver
+    from swapbox.drivers.volume import VolumeDriverSpec as VolumeDriverSpec
     from swapbox.engine import Engine as Engine
     from swapbox.errors import SwapboxError as SwapboxError
     from swapbox.hookspecs import Finding as Finding
@@ -64,6 +66,7 @@ _HOMES = {
     "swapbox.drivers.network": ("NetworkDriver", "NetworkDriverSpec"),
     "swapbox.drivers.registry": ("RegistryDriver", "RegistrySpec"),
     "swapbox.drivers.storage": ("Mount", "StorageDriver", "StorageDriverSpec"),
+    "swapbox.drivers.volume": ("VolumeDriver", "VolumeDriverSpec"),
     "swapbox.engine": ("Engine",),
     "swapbox.errors": ("SwapboxError",),
     "swapbox.hookspecs": ("Finding",),

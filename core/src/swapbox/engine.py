@@ -62,6 +62,7 @@ class Engine:
         cgroup: str | None = None,
         logging: str | None = None,
         network: str | None = None,
+        volume: str | None = None,
         third_party: bool = True,
         environment: Mapping[str, str] | None = None,
         warn: Callable[[str], None] = _ignore,
@@ -73,6 +74,7 @@ class Engine:
             "cgroup": cgroup,
             "logging": logging,
             "network": network,
+            "volume": volume,
         }
         self.flags: Mapping[Kind, str] = {kind: name for kind, name in names.items() if name}
         self.environment = os.environ if environment is None else environment

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from swapbox.drivers.network import NetworkDriverSpec
     from swapbox.drivers.registry import RegistrySpec
     from swapbox.drivers.storage import StorageDriverSpec
+    from swapbox.drivers.volume import VolumeDriverSpec
     from swapbox.references import Reference
     from swapbox.store.events import Event
 
@@ -83,6 +84,11 @@ def swapbox_log_drivers() -> Iterator[LogDriverSpec]:  # type: ignore[empty-body
 @hookspec
 def swapbox_network_drivers() -> Iterator[NetworkDriverSpec]:  # type: ignore[empty-body]
     """Offer network drivers."""
+
+
+@hookspec
+def swapbox_volume_drivers() -> Iterator[VolumeDriverSpec]:  # type: ignore[empty-body]
+    """Offer volume drivers."""
 
 
 @hookspec

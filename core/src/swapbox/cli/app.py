@@ -115,6 +115,7 @@ _DRIVER_OPTIONS = (
     ("--log-driver", "logging", "Log driver."),
     ("--registry", "registry", "Registry driver."),
     ("--network-driver", "network_driver", "Network driver."),
+    ("--volume-driver", "volume_driver", "Volume driver."),
 )
 
 
@@ -169,6 +170,7 @@ def _described_engine(ctx: click.Context) -> Engine:
             cgroup=given.get("cgroup"),
             logging=given.get("logging"),
             network=given.get("network_driver"),
+            volume=given.get("volume_driver"),
             warn=warn,
         )
     engine: Engine = state["engine"]

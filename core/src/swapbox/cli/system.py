@@ -77,6 +77,7 @@ _TITLES = {
     "cgroup": "Cgroup Controller",
     "logging": "Logging Driver",
     "network": "Network Driver",
+    "volume": "Volume Driver",
 }
 
 

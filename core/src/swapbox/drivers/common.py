@@ -14,8 +14,8 @@ from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 DriverT_co = TypeVar("DriverT_co", covariant=True)
 
-Kind = Literal["registry", "storage", "isolation", "cgroup", "logging", "network"]
-KINDS: tuple[Kind, ...] = ("registry", "storage", "isolation", "cgroup", "logging", "network")
+Kind = Literal["registry", "storage", "isolation", "cgroup", "logging", "network", "volume"]
+KINDS: tuple[Kind, ...] = ("registry", "storage", "isolation", "cgroup", "logging", "network", "volume")
 
 API_VERSION = (1, 0)
 """The (major, minor) of the driver interfaces in this release. A spec with another major is refused."""

@@ -34,4 +34,5 @@ NAMES: Mapping[Kind, KindNames] = {
     "network": KindNames(
         "network driver", "swapbox_network_drivers", "--network-driver", "SWAPBOX_NETWORK_DRIVER"
     ),
+    "volume": KindNames("volume driver", "swapbox_volume_drivers", "--volume-driver", "SWAPBOX_VOLUME_DRIVER"),
 }

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from swapbox.drivers.network import NetworkDriver
     from swapbox.drivers.registry import RegistryDriver
     from swapbox.drivers.storage import StorageDriver
+    from swapbox.drivers.volume import VolumeDriver
 
 
 class Candidate(NamedTuple):
@@ -168,6 +169,8 @@ class Selector:
     def open(self, kind: Literal["logging"], **which: Unpack[Which]) -> LogDriver: ...
     @overload
     def open(self, kind: Literal["network"], **which: Unpack[Which]) -> NetworkDriver: ...
+    @overload
+    def open(self, kind: Literal["volume"], **which: Unpack[Which]) -> VolumeDriver: ...
 
     def open(self, kind: Kind, **which: Unpack[Which]) -> Any:
         """Return the driver that :meth:`choose` chooses, ready for use; the same object each time.
