@@ -60,6 +60,7 @@ _VERBS = {
     "update": "life",
     "port": "life",
     "inspect": "inspect",
+    "cp": "files",
     "diff": "files",
     "export": "files",
     "events": "events",

@@ -1,9 +1,11 @@
-"""``diff`` and ``export``."""
+"""``diff``, ``export`` and ``cp``."""
 
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -46,6 +48,119 @@ def export(ctx: click.Context, container: str, *, output: str) -> None:
     found = engine.containers.find(container)
     with replacing(Path(output)) as file:
         write_archive(engine, found, file.write)
+
+
+class _Options(NamedTuple):
+    archive: bool
+    follow_link: bool
+    quiet: bool
+
+
+@click.command(epilog="Example: swapbox cp web:/etc/nginx/. ./nginx; or: swapbox cp index.html web:/srv/")
+@click.option("-a", "--archive", is_flag=True, help="Archive mode (copy all uid/gid information).")
+@click.option("-L", "--follow-link", is_flag=True, help="Always follow symbol link in SRC_PATH.")
+@click.option(
+    "--quiet/--no-quiet", "-q", default=None, help="Suppress progress output, as if there were no terminal."
+)
+@click.argument("source", metavar="CONTAINER:SRC_PATH|SRC_PATH|-")
+@click.argument("destination", metavar="DEST_PATH|CONTAINER:DEST_PATH|-")
+@click.pass_context
+def cp(
+    ctx: click.Context, source: str, destination: str, *, archive: bool, follow_link: bool, quiet: bool | None
+) -> None:
+    """Copy files/folders between a container and the local filesystem.
+
+    Use '-' as the source to read a tar archive from stdin
+    and extract it to a directory destination in a container.
+    Use '-' as the destination to stream a tar archive of a
+    container source to stdout.
+    """
+    for what, path in (("source", source), ("destination", destination)):
+        if not path:
+            raise InvalidInput(f"{what} can not be empty")
+    options = _Options(archive, follow_link, not os.isatty(1) if quiet is None else quiet)
+    (origin, source), (goal, destination) = _split(source), _split(destination)
+    if origin and goal:
+        raise InvalidInput("copying between containers is not supported")
+    if origin:
+        _copy_out(ctx, origin, source, destination, options)
+    elif goal:
+        _copy_in(ctx, source, goal, destination, options)
+    else:
+        raise InvalidInput("must specify at least one container source")
+
+
+def _split(argument: str) -> tuple[str, str]:
+    """Return container and path; an absolute path, and one that starts with a dot, is the host's."""
+    name, colon, path = argument.partition(":")
+    if argument.startswith("/") or not colon or name.startswith("."):
+        return "", argument
+    return name, path
+
+
+def _copy_out(ctx: click.Context, name: str, path: str, destination: str, options: _Options) -> None:
+    from swapbox.cli.output import check_output_path
+    from swapbox.containers.copy import container_source, copy_to_host, write_archive
+
+    destination = destination if destination == "-" else _local(destination)
+    check_output_path(destination)
+    engine = engine_of(ctx)
+    with container_source(
+        engine, engine.containers.find(name), path, follow_link=options.follow_link, name=name
+    ) as source:
+        if destination == "-":
+            write_archive(source, write_stdout)
+            return
+        size = copy_to_host(source, destination, engine=engine)
+    _say_copied(size, destination, options)
+
+
+def _copy_in(ctx: click.Context, path: str, name: str, destination: str, options: _Options) -> None:
+    from swapbox.containers import copy
+    from swapbox.containers.inside import opened
+    from swapbox.containers.users import resolve_user
+
+    engine = engine_of(ctx)
+    container = engine.containers.find(name)
+    with ExitStack() as stack:
+        root = stack.enter_context(opened(engine, container, with_mounts=True))
+        place = copy.container_destination(root, destination, name=name)
+        if path == "-":
+            if not place.is_directory:
+                raise InvalidInput(f'destination "{name}:{destination}" must be a directory')
+            directory = place.path
+        else:
+            found = stack.enter_context(copy.host_source(_local(path), follow_link=options.follow_link))
+            directory, found = copy.placed(found, place)
+        owner = None
+        if options.archive and container.config.user:
+            owner = resolve_user(Path(f"/proc/self/fd/{root}"), container.config.user)[:2]
+        target = copy.container_target(engine, container, root, directory, owner=owner, name=name)
+        with target as extractor:
+            if path == "-":
+                copy.extract(_Stdin(), extractor)
+                size = 0
+            else:
+                size = copy.copy(found, extractor)
+    _say_copied(size, f"{name}:{place.path}", options)
+
+
+class _Stdin:
+    def read(self, size: int, /) -> bytes:
+        return os.read(0, size)
+
+
+def _local(path: str) -> str:
+    from swapbox.containers.lookup import keep_ending
+
+    return keep_ending(os.path.abspath(path), path)
+
+
+def _say_copied(size: int, where: str, options: _Options) -> None:
+    if not options.quiet:
+        from swapbox.cli.units import human_size
+
+        click.echo(f"Successfully copied {human_size(size, precision=3)} to {where}", err=True)
 
 
 def write_stdout(data: bytes) -> None:

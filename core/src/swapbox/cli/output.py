@@ -35,6 +35,24 @@ def check_output_file(path: str) -> None:
             raise InvalidInput(f"cannot write to {kind}")
 
 
+def check_output_path(path: str) -> None:
+    """Refuse a place that nothing can be copied to.
+
+    :raises InvalidInput: its directory does not exist, or it is a device.
+    """
+    parent = os.path.dirname(os.path.normpath(path))
+    if parent and not os.path.exists(parent):
+        raise InvalidInput(f'invalid output path: directory "{parent}" does not exist')
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise InvalidInput(f"stat {path}: not a directory") from None
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise InvalidInput(f'invalid output path: "{path}" must be a directory or a regular file: got a device')
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Write a file under another name and put it in its place when the block ends well.

@@ -42,7 +42,10 @@ class Attributes:
         os.utime(fd, ns=(entry.mtime, entry.mtime))
 
     def set_at(self, entry: TarEntry, parent: int, name: bytes) -> None:
-        """Set those of a link or node, which cannot be opened."""
+        """Set those of a link or node, which cannot be opened.
+
+        A node must be nobody else's to replace meanwhile; see :meth:`set_pinned`.
+        """
         path = b"/proc/self/fd/%d/%b" % (parent, name)
         self._own(entry, path)
         if entry.kind != SYMLINK:
@@ -50,12 +53,19 @@ class Attributes:
         _set_xattrs(entry, path)
         os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
 
-    def _own(self, entry: TarEntry, file: int | bytes) -> None:
+    def set_pinned(self, entry: TarEntry, fd: int) -> None:
+        """Set those of a node by a descriptor of ``O_PATH``, which nobody can exchange for a link."""
+        path = b"/proc/self/fd/%d" % fd
+        self._own(entry, path, follow=True)
+        os.chmod(path, entry.mode)
+        os.utime(path, ns=(entry.mtime, entry.mtime))
+
+    def _own(self, entry: TarEntry, file: int | bytes, *, follow: bool = False) -> None:
         try:
             if isinstance(file, int):
                 os.fchown(file, entry.uid, entry.gid)
             else:
-                os.chown(file, entry.uid, entry.gid, follow_symlinks=False)
+                os.chown(file, entry.uid, entry.gid, follow_symlinks=follow)
         except OSError as error:
             if not self._unprivileged:
                 raise

@@ -9,15 +9,17 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from swapbox.images.tarstream import BLOCK, CHARACTER, DIRECTORY, FIFO, HARDLINK, REGULAR, SYMLINK
+from swapbox.errors import from_os_error
+from swapbox.images.tarstream import BLOCK, CHARACTER, DIRECTORY, FIFO, HARDLINK, REGULAR, SYMLINK, TarEntry
 
 END = bytes(1024)
 """What an archive ends with."""
 
 _BLOCK = 512
+_EXTENDED = ord("x")
 _CHUNK = 256 * 1024
 _ZEROS = bytes(_CHUNK)
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -32,11 +34,51 @@ _KINDS = {
 _KEPT_XATTRS = ("user.", "trusted.", "system.posix_acl_")
 _CAPABILITY = "security.capability"
 _MARKS = ("trusted.overlay.", "user.overlay.")
-_GONE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.ENODEV})
+_GONE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENODEV})
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.ENODATA, errno.EPERM, errno.ENOENT, errno.EACCES})
 
 # name mode uid gid size mtime checksum type link magic version uname gname major minor prefix
 _pack = struct.Struct("100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12x").pack
+
+
+class Packer:
+    """Turns files into entries, and remembers the first of several hard links."""
+
+    def __init__(self) -> None:
+        self._links: dict[tuple[int, int], bytes] = {}
+
+    def entry(self, name: bytes, parent: int, base: bytes, info: os.stat_result) -> tuple[TarEntry, int] | None:
+        """Return an entry and a descriptor to read its content from and to close, or -1.
+
+        None for sockets, and for what is another file meanwhile.
+
+        :param name: in the archive; a directory gets its ``/``.
+        :param parent: descriptor of the directory that holds it under ``base``.
+        :param info: from lstat(2).
+        """
+        kind = _KINDS.get(stat.S_IFMT(info.st_mode))
+        if kind is None:
+            return None
+        if kind == DIRECTORY:
+            return _entry(name.rstrip(b"/") + b"/", kind, info, xattrs=_xattrs(parent, base)), -1
+        if (first := self._first(name, info)) is not None:
+            return _entry(name, HARDLINK, info, link=first), -1
+        if kind == REGULAR:
+            found = _regular(name, parent, base)
+        elif kind == SYMLINK:
+            found = _symlink(name, parent, base, info)
+        else:
+            found = _entry(name, kind, info, xattrs=_xattrs(parent, base)), -1
+        if found is None:
+            self._links.pop((info.st_dev, info.st_ino), None)
+        return found
+
+    def _first(self, name: bytes, info: os.stat_result) -> bytes | None:
+        """Return the name that a file with several already has in the archive."""
+        if info.st_nlink < 2:
+            return None
+        known = self._links.setdefault((info.st_dev, info.st_ino), name)
+        return None if known is name else known
 
 
 class TarWriter:
@@ -49,116 +91,105 @@ class TarWriter:
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self.size = 0
         self._sink = write
-        self._links: dict[tuple[int, int], bytes] = {}
+        self._packer = Packer()
 
     def add(self, name: bytes, parent: int, base: bytes, info: os.stat_result) -> None:
-        """Write one file; sockets, and what is another file meanwhile, are left out.
-
-        :param name: in the archive; a directory gets its ``/``.
-        :param parent: descriptor of the directory that holds it under ``base``.
-        :param info: from lstat(2).
-        """
-        kind = _KINDS.get(stat.S_IFMT(info.st_mode))
-        if kind is None:
+        """Write one file; the parameters are those of :meth:`Packer.entry`."""
+        packed = self._packer.entry(name, parent, base, info)
+        if packed is None:
             return
-        if kind == DIRECTORY:
-            self._entry(name.rstrip(b"/") + b"/", kind, info, xattrs=_xattrs(parent, base))
-        elif (first := self._first(name, info)) is not None:
-            self._entry(name, HARDLINK, info, link=first)
-        elif kind == REGULAR:
-            self._file(name, parent, base, info)
-        elif kind == SYMLINK:
-            self._symlink(name, parent, base, info)
-        else:
-            self._entry(name, kind, info, xattrs=_xattrs(parent, base))
+        entry, fd = packed
+        try:
+            self.put(entry, fd)
+        finally:
+            if fd >= 0:
+                os.close(fd)
 
-    def mark(self, name: bytes, mtime: int = 0) -> None:
-        """Write an empty file of root's: a whiteout (OCI image-spec, ``layer.md``)."""
-        self._write(_header(name, REGULAR, mode=0, mtime=mtime))
+    def put(self, entry: TarEntry, fd: int = -1) -> None:
+        """Write an entry.
+
+        :param fd: where a regular file's content is; as many bytes as the entry says are written.
+        """
+        self._write(_header(entry))
+        if entry.kind == REGULAR and entry.size:
+            for piece in content(fd, entry.size):
+                self._write(piece)
+            self._write(_ZEROS[: -entry.size % _BLOCK])
+
+    @staticmethod
+    def length(entry: TarEntry) -> int:
+        """Return how many bytes an entry takes in an archive."""
+        return len(_header(entry)) + entry.size + -entry.size % _BLOCK
+
+    def mark(self, name: bytes) -> None:
+        """Write an empty file: a whiteout (OCI image-spec, ``layer.md``)."""
+        self.put(TarEntry(name, REGULAR, 0, 0, 0, 0, 0))
 
     def finish(self) -> None:
         """Write the end of the archive."""
         self._write(END)
 
-    def _first(self, name: bytes, info: os.stat_result) -> bytes | None:
-        """Return the name that a file with several already has in the archive."""
-        if info.st_nlink < 2:
-            return None
-        known = self._links.setdefault((info.st_dev, info.st_ino), name)
-        return None if known is name else known
-
-    def _file(self, name: bytes, parent: int, base: bytes, info: os.stat_result) -> None:
-        try:
-            fd = os.open(base, _READ, dir_fd=parent)
-        except OSError as error:
-            if error.errno not in _GONE:
-                raise
-            self._forget(info)
-            return
-        try:
-            now = os.fstat(fd)
-            if not stat.S_ISREG(now.st_mode):
-                self._forget(info)
-                return
-            self._entry(name, REGULAR, now, size=now.st_size, xattrs=_xattrs_of(fd))
-            self._body(fd, now.st_size, sparse=now.st_blocks * _BLOCK < now.st_size)
-        finally:
-            os.close(fd)
-
-    def _forget(self, info: os.stat_result) -> None:
-        self._links.pop((info.st_dev, info.st_ino), None)
-
-    def _body(self, fd: int, size: int, *, sparse: bool) -> None:
-        """Write as many bytes as were announced: holes, and what is cut off meanwhile, as zeros."""
-        at = 0
-        while at < size:
-            hole, end = _next_extent(fd, at, size) if sparse else (False, size)
-            while at < end:
-                want = min(_CHUNK, end - at)
-                piece = _ZEROS[:want] if hole else os.pread(fd, want, at) or _ZEROS[:want]
-                self._write(piece)
-                at += len(piece)
-        self._write(_ZEROS[: -size % _BLOCK])
-
-    def _symlink(self, name: bytes, parent: int, base: bytes, info: os.stat_result) -> None:
-        try:
-            link = os.readlink(base, dir_fd=parent)
-        except OSError:
-            return self._forget(info)
-        self._entry(name, SYMLINK, info, link=link, xattrs=_xattrs(parent, base))
-        return None
-
-    def _entry(
-        self,
-        name: bytes,
-        kind: int,
-        info: os.stat_result,
-        *,
-        size: int = 0,
-        link: bytes = b"",
-        xattrs: Mapping[bytes, bytes] | None = None,
-    ) -> None:
-        device = (0, 0)
-        if kind in (CHARACTER, BLOCK):
-            device = os.major(info.st_rdev), os.minor(info.st_rdev)
-        self._write(
-            _header(
-                name,
-                kind,
-                mode=stat.S_IMODE(info.st_mode),
-                uid=info.st_uid,
-                gid=info.st_gid,
-                size=size,
-                mtime=info.st_mtime_ns // 10**9,
-                link=link,
-                device=device,
-                xattrs=xattrs or {},
-            )
-        )
-
     def _write(self, data: bytes) -> None:
         self.size += len(data)
         self._sink(data)
+
+
+def content(fd: int, size: int) -> Iterator[bytes]:
+    """Yield so many bytes of a file: holes, and what is cut off meanwhile, as zeros."""
+    status = os.fstat(fd)
+    sparse = status.st_blocks * _BLOCK < status.st_size
+    at = 0
+    while at < size:
+        hole, end = _next_extent(fd, at, size) if sparse else (False, size)
+        while at < end:
+            want = min(_CHUNK, end - at)
+            piece = _ZEROS[:want] if hole else os.pread(fd, want, at) or _ZEROS[:want]
+            yield piece
+            at += len(piece)
+
+
+def _entry(
+    name: bytes,
+    kind: int,
+    info: os.stat_result,
+    *,
+    size: int = 0,
+    link: bytes = b"",
+    xattrs: Mapping[bytes, bytes] | None = None,
+) -> TarEntry:
+    device = (os.major(info.st_rdev), os.minor(info.st_rdev)) if kind in (CHARACTER, BLOCK) else (0, 0)
+    mode, mtime = stat.S_IMODE(info.st_mode), info.st_mtime_ns // 10**9 * 10**9
+    return TarEntry(name, kind, mode, info.st_uid, info.st_gid, size, mtime, link, device, xattrs or {})
+
+
+def _regular(name: bytes, parent: int, base: bytes) -> tuple[TarEntry, int] | None:
+    try:
+        fd = os.open(base, _READ, dir_fd=parent)
+    except OSError as error:
+        # A device cannot be opened where devices do not work; was it a file a moment ago?
+        if error.errno not in _GONE and not (error.errno == errno.EACCES and _is_no_file(parent, base)):
+            raise from_os_error(OSError(error.errno, error.strerror), f"read {os.fsdecode(name)}") from error
+        return None
+    info = os.fstat(fd)
+    if not stat.S_ISREG(info.st_mode):
+        os.close(fd)
+        return None
+    return _entry(name, REGULAR, info, size=info.st_size, xattrs=_xattrs_of(fd)), fd
+
+
+def _is_no_file(parent: int, base: bytes) -> bool:
+    try:
+        return not stat.S_ISREG(os.stat(base, dir_fd=parent, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return True
+
+
+def _symlink(name: bytes, parent: int, base: bytes, info: os.stat_result) -> tuple[TarEntry, int] | None:
+    try:
+        link = os.readlink(base, dir_fd=parent)
+    except OSError:
+        return None
+    return _entry(name, SYMLINK, info, link=link, xattrs=_xattrs(parent, base)), -1
 
 
 def _next_extent(fd: int, at: int, size: int) -> tuple[bool, int]:
@@ -192,49 +223,29 @@ def _read_xattrs(file: int | bytes, *, follow: bool) -> Mapping[bytes, bytes]:
     return found
 
 
-def _header(
-    name: bytes,
-    kind: int,
-    *,
-    mode: int,
-    uid: int = 0,
-    gid: int = 0,
-    size: int = 0,
-    mtime: int = 0,
-    link: bytes = b"",
-    device: tuple[int, int] = (0, 0),
-    xattrs: Mapping[bytes, bytes] | None = None,
-) -> bytes:
+def _header(entry: TarEntry) -> bytes:
     """Return the header of one entry, with an extended one before it when it needs that."""
-    records = {b"SCHILY.xattr." + key: value for key, value in (xattrs or {}).items()}
-    for key, text in ((b"path", name), (b"linkpath", link)):
+    mtime = entry.mtime // 10**9
+    records = {b"SCHILY.xattr." + key: value for key, value in entry.xattrs.items()}
+    for key, text in ((b"path", entry.name), (b"linkpath", entry.link)):
         if len(text) > 100:
             records[key] = text
-    for key, number, digits in ((b"uid", uid, 7), (b"gid", gid, 7), (b"size", size, 11), (b"mtime", mtime, 11)):
+    numbers = ((b"uid", entry.uid, 7), (b"gid", entry.gid, 7), (b"size", entry.size, 11), (b"mtime", mtime, 11))
+    for key, number, digits in numbers:
         if not 0 <= number < 8**digits:
             records[key] = b"%d" % number
-    header = _ustar(name, kind, mode, uid, gid, size, mtime, link, device)
+    header = _ustar(entry)
     if not records:
         return header
     data = b"".join(_record(key, value) for key, value in sorted(records.items()))
-    extended = _ustar(b"PaxHeaders.0/" + name[-80:], ord("x"), 0, 0, 0, len(data), 0, b"", (0, 0))
+    extended = _ustar(TarEntry(b"PaxHeaders.0/" + entry.name[-80:], _EXTENDED, 0, 0, 0, len(data), 0))
     return extended + data + bytes(-len(data) % _BLOCK) + header
 
 
-def _ustar(
-    name: bytes,
-    kind: int,
-    mode: int,
-    uid: int,
-    gid: int,
-    size: int,
-    mtime: int,
-    link: bytes,
-    device: tuple[int, int],
-) -> bytes:
-    fields: list[Any] = [name[:100], _octal(mode, 7), _octal(uid, 7), _octal(gid, 7), _octal(size, 11)]
-    fields += [_octal(mtime, 11), b" " * 8, bytes((kind,)), link[:100], b"ustar\0", b"00", b"", b""]
-    fields += [_octal(device[0], 7), _octal(device[1], 7), b""]
+def _ustar(entry: TarEntry) -> bytes:
+    fields: list[Any] = [entry.name[:100], _octal(entry.mode, 7), _octal(entry.uid, 7), _octal(entry.gid, 7)]
+    fields += [_octal(entry.size, 11), _octal(entry.mtime // 10**9, 11), b" " * 8, bytes((entry.kind,))]
+    fields += [entry.link[:100], b"ustar\0", b"00", b"", b"", *(_octal(number, 7) for number in entry.device), b""]
     block = _pack(*fields)
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]
 
