@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
-from swapbox.cli.app import engine_of
-from swapbox.errors import InvalidInput
+from swapbox.cli.app import ClientError, engine_of
+from swapbox.errors import SwapboxError
 
 
 @click.command(epilog="Example: swapbox diff web")
@@ -36,18 +37,25 @@ def export(ctx: click.Context, container: str, *, output: str) -> None:
     engine = engine_of(ctx)
     if not output:
         if os.isatty(1):
-            raise InvalidInput("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+            raise ClientError("cowardly refusing to save to a terminal. Use the -o flag or redirect")
         write_archive(engine, engine.containers.find(container), write_stdout)
         return
     from swapbox.cli.output import check_output_file, replacing
 
-    try:
+    with _clients_mistakes("failed to export container: "):
         check_output_file(output)
-    except InvalidInput as error:
-        raise InvalidInput(f"failed to export container: {error.message}") from None
     found = engine.containers.find(container)
     with replacing(Path(output)) as file:
         write_archive(engine, found, file.write)
+
+
+@contextmanager
+def _clients_mistakes(start: str = "") -> Iterator[None]:
+    """Have errors printed as Docker's client prints those that it finds itself."""
+    try:
+        yield
+    except SwapboxError as error:
+        raise ClientError(f"{start}{error.message}") from error
 
 
 class _Options(NamedTuple):
@@ -77,17 +85,17 @@ def cp(
     """
     for what, path in (("source", source), ("destination", destination)):
         if not path:
-            raise InvalidInput(f"{what} can not be empty")
+            raise ClientError(f"{what} can not be empty")
     options = _Options(archive, follow_link, not os.isatty(1) if quiet is None else quiet)
     (origin, source), (goal, destination) = _split(source), _split(destination)
     if origin and goal:
-        raise InvalidInput("copying between containers is not supported")
+        raise ClientError("copying between containers is not supported")
     if origin:
         _copy_out(ctx, origin, source, destination, options)
     elif goal:
         _copy_in(ctx, source, goal, destination, options)
     else:
-        raise InvalidInput("must specify at least one container source")
+        raise ClientError("must specify at least one container source")
 
 
 def _split(argument: str) -> tuple[str, str]:
@@ -103,7 +111,8 @@ def _copy_out(ctx: click.Context, name: str, path: str, destination: str, option
     from swapbox.containers.copy import container_source, copy_to_host, write_archive
 
     destination = destination if destination == "-" else _local(destination)
-    check_output_path(destination)
+    with _clients_mistakes():
+        check_output_path(destination)
     engine = engine_of(ctx)
     with container_source(
         engine, engine.containers.find(name), path, follow_link=options.follow_link, name=name
@@ -111,7 +120,8 @@ def _copy_out(ctx: click.Context, name: str, path: str, destination: str, option
         if destination == "-":
             write_archive(source, write_stdout)
             return
-        size = copy_to_host(source, destination, engine=engine)
+        with _clients_mistakes():
+            size = copy_to_host(source, destination, engine=engine)
     _say_copied(size, destination, options)
 
 
@@ -124,14 +134,16 @@ def _copy_in(ctx: click.Context, path: str, name: str, destination: str, options
     container = engine.containers.find(name)
     with ExitStack() as stack:
         root = stack.enter_context(opened(engine, container, with_mounts=True))
-        place = copy.container_destination(root, destination, name=name)
+        with _clients_mistakes():
+            place = copy.container_destination(root, destination, name=name)
         if path == "-":
             if not place.is_directory:
-                raise InvalidInput(f'destination "{name}:{destination}" must be a directory')
+                raise ClientError(f'destination "{name}:{destination}" must be a directory')
             directory = place.path
         else:
-            found = stack.enter_context(copy.host_source(_local(path), follow_link=options.follow_link))
-            directory, found = copy.placed(found, place)
+            with _clients_mistakes():
+                found = stack.enter_context(copy.host_source(_local(path), follow_link=options.follow_link))
+                directory, found = copy.placed(found, place)
         owner = None
         if options.archive and container.config.user:
             owner = resolve_user(Path(f"/proc/self/fd/{root}"), container.config.user)[:2]

@@ -18,7 +18,6 @@ import contextlib
 import json
 import os
 import stat
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,7 +28,7 @@ from swapbox.containers.files import RuntimeFiles, make_directory, mount_lock
 from swapbox.containers.launch import rootfs_path
 from swapbox.containers.mounts import oci_mounts
 from swapbox.drivers.storage import Mount
-from swapbox.errors import SwapboxError, Unavailable, from_os_error
+from swapbox.errors import SwapboxError, from_os_error
 from swapbox.linux import mounts, syscalls
 from swapbox.linux.process import Process
 from swapbox.store.owners import OWNER_LABEL, owner
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
 
 _CLONE = syscalls.OPEN_TREE_CLONE | syscalls.OPEN_TREE_CLOEXEC
 _SEALED = syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC
-_POLL = 0.005
-_PATIENCE = 60.0
 
 
 class Bind(NamedTuple):
@@ -116,21 +113,16 @@ class _Namespaces(NamedTuple):
 
 def _settled(engine: Engine, container: Container, stack: ExitStack) -> _Namespaces | None:
     """Return where a container runs; None when it does not, and cannot be started until the stack is closed."""
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        state = engine.containers.refresh(engine.records.find(container.id)).state
-        if state.init is not None:
-            inner = _namespace(state.init, stack)
-            if inner is not None:
-                return _Namespaces(inner, _namespace(state.monitor, stack) if state.monitor else None)
-            continue
+    while True:
+        engine.containers.refresh(container)  # what a killed monitor has left undone is done now
         with ExitStack() as lock:
             lock.enter_context(mount_lock(engine.paths.container(container.id)))
-            if engine.containers.refresh(engine.records.find(container.id)).state.monitor is None:
+            state = engine.records.find(container.id).state
+            if state.init is None:
                 stack.push(lock.pop_all())
                 return None
-        time.sleep(_POLL)
-    raise Unavailable(f"container {container.name} does not finish starting")
+        if (inner := _namespace(state.init, stack)) is not None:
+            return _Namespaces(inner, _namespace(state.monitor, stack) if state.monitor else None)
 
 
 def _namespace(process: Process, stack: ExitStack) -> int | None:
