@@ -75,7 +75,7 @@ def _image(row: Row, view: View) -> str:
 
 def _command(row: Row, view: View) -> str:
     config = row.container.config
-    text = command_text([*config.get("entrypoint", ()), *config.get("cmd", ())])
+    text = command_text([*(config.get("entrypoint") or ()), *config.get("cmd", ())])
     return quote(shorten(text, _COMMAND_WIDTH) if view.truncate else text)
 
 

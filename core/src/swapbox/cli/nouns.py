@@ -13,7 +13,7 @@ from swapbox.cli.groups import Group
 class Noun(Group):
     """A group of commands that are imported one at a time.
 
-    :param verbs: where each is: ``module:attribute`` below :mod:`swapbox.cli`.
+    :param verbs: what each is: a verb of the top level, or ``module:attribute`` below :mod:`swapbox.cli`.
     """
 
     def __init__(self, *args: Any, verbs: Mapping[str, str], **settings: Any) -> None:
@@ -21,7 +21,7 @@ class Noun(Group):
         self._verbs = verbs
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the verbs, each once."""
+        """Return the verbs, each under the first of its names."""
         names: dict[str, str] = {}
         for verb, where in self._verbs.items():
             names.setdefault(where, verb)
@@ -29,13 +29,23 @@ class Noun(Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a verb."""
-        if cmd_name not in self._verbs:
+        where = self._verbs.get(cmd_name)
+        if where is None:
             return super().get_command(ctx, cmd_name)
+        module, colon, attribute = where.partition(":")
+        if not colon:
+            top = ctx.find_root().command
+            assert isinstance(top, click.Group)
+            return top.get_command(ctx, where)
         from importlib import import_module
 
-        module, _, attribute = self._verbs[cmd_name].partition(":")
         command: click.Command = getattr(import_module(f"swapbox.cli.{module}"), attribute)
         return command
+
+
+def _same(*verbs: str) -> dict[str, str]:
+    """Return verbs that have the same name at the top level."""
+    return dict(zip(verbs, verbs, strict=True))
 
 
 container = Noun(
@@ -43,14 +53,15 @@ container = Noun(
     help="Manage containers.",
     epilog="Example: swapbox container ls -a",
     verbs={
-        "kill": "containers:kill",
-        "logs": "containers:logs",
-        "ls": "container_list:ps",
-        "list": "container_list:ps",
-        "ps": "container_list:ps",
-        "rm": "containers:rm",
-        "run": "run:run",
-        "stop": "containers:stop",
+        **_same(
+            "attach", "create", "diff", "exec", "export", "kill", "logs", "pause", "port", "rename", "restart"
+        ),
+        **_same("rm", "run", "start", "stop", "unpause", "update", "wait"),
+        "inspect": "inspect:container_inspect",
+        "ls": "ps",
+        "list": "ps",
+        "ps": "ps",
+        "remove": "rm",
     },
 )
 
@@ -59,12 +70,12 @@ image = Noun(
     help="Manage images.",
     epilog="Example: swapbox image ls",
     verbs={
+        **_same("pull", "tag"),
         "from-host": "images:from_host",
-        "ls": "image_list:images",
-        "list": "image_list:images",
-        "pull": "images:pull",
-        "rm": "images:rmi",
-        "remove": "images:rmi",
-        "tag": "images:tag",
+        "inspect": "inspect:image_inspect",
+        "ls": "images",
+        "list": "images",
+        "rm": "rmi",
+        "remove": "rmi",
     },
 )

@@ -38,6 +38,8 @@ def show(value: Any, *, flags: str = "", depth: int = 0) -> str:
 
 
 def _struct(value: Struct, flags: str, depth: int) -> str:
+    if value.text is not None:
+        return value.text(value.fields)
     if value.pointer and depth:
         return f"0xc{id(value) & 0xFFFFFFFFF:09x}"  # Go prints an address, too
     names = "+" in flags

@@ -79,6 +79,7 @@ class Struct:
     :param json: what JSON shows of it, where it is not all fields.
     :param pointer: it is behind a pointer.
     :param methods: more names; they go before fields.
+    :param text: how the fields are printed, where the type has a method for it.
     :param escapes: its JSON has no ``<``, ``>`` and ``&``.
     """
 
@@ -91,9 +92,11 @@ class Struct:
         pointer: bool = True,
         methods: Mapping[str, Method] | None = None,
         escapes: bool = False,
+        text: Callable[[Mapping[str, Any]], str] | None = None,
     ) -> None:
         self.name = type
         self.escapes = escapes
+        self.text = text
         self.fields = fields
         self.json = fields if json is None else json
         self.pointer = pointer
