@@ -15,6 +15,7 @@ from swapbox.containers.config import ContainerConfig, DeviceSpec, MountSpec, Ul
 from swapbox.containers.defaults import CAPABILITIES
 from swapbox.containers.devices import parse_devices
 from swapbox.errors import InvalidInput, Unsupported
+from swapbox.linux import caps
 
 M = 1024 * 1024
 
@@ -191,7 +192,7 @@ def test_an_unknown_capability_is_refused() -> None:
     assert message == 'invalid CapDrop: unknown capability: "CAP_FOO"'
 
 
-ALL = frozenset(security.KNOWN_CAPABILITIES)
+ALL = frozenset(caps.NAMES)
 
 
 @pytest.mark.parametrize(
@@ -200,8 +201,8 @@ ALL = frozenset(security.KNOWN_CAPABILITIES)
         ((), ("CAP_CHOWN",), "without CAP_CHOWN"),
         ((), ("ALL",), ()),
         (("CAP_SYS_TIME", "CAP_CHOWN"), ("ALL",), ("CAP_SYS_TIME", "CAP_CHOWN")),
-        (("ALL",), (), security.KNOWN_CAPABILITIES),
-        (("ALL",), ("CAP_CHOWN",), security.KNOWN_CAPABILITIES[1:]),
+        (("ALL",), (), caps.NAMES),
+        (("ALL",), ("CAP_CHOWN",), caps.NAMES[1:]),
         (("CAP_CHOWN",), ("CAP_CHOWN",), "CAP_CHOWN last"),
     ],
 )
@@ -235,7 +236,7 @@ def test_the_hosts_capabilities_are_those_of_this_process_bounding_set() -> None
         except OSError:
             return False  # this kernel does not know it
 
-    expected = {name for number, name in enumerate(security.KNOWN_CAPABILITIES) if held(number)}
+    expected = {name for number, name in enumerate(caps.NAMES) if held(number)}
     assert security.available_capabilities() == expected
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from swapbox.containers.defaults import CAPABILITIES
 from swapbox.containers.seccomp_profile import custom_profile, default_profile
-from swapbox.containers.security import KNOWN_CAPABILITIES
 from swapbox.errors import InvalidInput
+from swapbox.linux.caps import NAMES as KNOWN_CAPABILITIES
 
 DEFAULT = frozenset(CAPABILITIES)
 CONTAINERS_COMMON = Path("/usr/share/containers/seccomp.json")

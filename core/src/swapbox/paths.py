@@ -3,8 +3,6 @@
 Directories are made when they are first needed, with mode 0700: images and logs are nobody else's business.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Mapping
@@ -213,3 +211,8 @@ def _base_directory(environment: Mapping[str, str], variable: str) -> Path | Non
 
 def _absolute(path: Path, cwd: Path | None) -> Path:
     return path if path.is_absolute() else (cwd or Path.cwd()) / path
+
+
+def cgroup_path(container_id: str) -> str:
+    """Return the path of a container's cgroup below the hierarchy's mount point."""
+    return f"swapbox/{container_id}"

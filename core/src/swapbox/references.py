@@ -1,7 +1,5 @@
 """Image references in the grammar of distribution/reference: ``[host[:port]/]path[:tag][@digest]``."""
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 
@@ -32,7 +30,7 @@ class Reference(NamedTuple):
     digest: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Reference:
+    def parse(cls, text: str) -> "Reference":
         """Read what a user typed.
 
         :raises InvalidInput: it does not follow the grammar; the message says where.
@@ -58,7 +56,7 @@ class Reference(NamedTuple):
             raise InvalidInput(f"invalid reference format: {text!r} has an invalid tag {tag!r}")
         return cls(host, path, tag or None, digest or None)
 
-    def with_default_tag(self) -> Reference:
+    def with_default_tag(self) -> "Reference":
         """Return the reference with ``:latest`` when it has neither tag nor digest."""
         return self if self.tag or self.digest else self._replace(tag=DEFAULT_TAG)
 

@@ -25,13 +25,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     gc.disable()
     refused = _enter_namespace() if os.geteuid() != 0 else None
     monitor = None
-    if not _MONITORED.isdisjoint(argv) and refused is None:
+    verb = next((word for word in argv if word in _MONITORED), None)
+    if verb is not None and refused is None:
         # Perhaps it is not the verb; a monitor that gets no order goes away by itself.
         # What both processes need is imported before the fork, and nothing else.
-        import swapbox.engine  # noqa: F401
+        from swapbox.cli.early import early_engine
         from swapbox.containers.spawn import spawn
 
-        monitor = spawn()
+        monitor = spawn(verb)
+        if (engine := early_engine(argv)) is not None:
+            monitor.prepare(engine)
     from swapbox.cli.app import run
 
     code = run(argv, monitor=monitor, refused=refused)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from swapbox import __version__
+from swapbox.cli.early import GLOBAL_OPTIONS
 from swapbox.cli.groups import Group
 from swapbox.engine import Engine
 from swapbox.errors import SwapboxError
@@ -139,7 +140,9 @@ def driver_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., 
 )
 @click.option("--root", type=click.Path(path_type=Path), help="Where images and containers are kept.")
 @click.option("--run-root", type=click.Path(path_type=Path), help="The same for what ends with a reboot.")
-@click.option("--config", type=click.Path(path_type=Path), help="Read this configuration file only.")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="Read this configuration file only."
+)
 @click.option("--no-plugins", is_flag=True, help="Leave out plugins that did not come with swapbox.")
 @driver_options()
 @click.version_option(__version__, "-v", "--version", message="swapbox version %(version)s")
@@ -160,20 +163,8 @@ def _described_engine(ctx: click.Context) -> Engine:
     top = ctx.find_root()
     state, given = top.ensure_object(dict), top.params
     if "engine" not in state:
-        state["engine"] = Engine(
-            root=given.get("root"),
-            run_root=given.get("run_root"),
-            config_file=given.get("config"),
-            third_party=not given.get("no_plugins"),
-            registry=given.get("registry"),
-            storage=given.get("storage"),
-            isolation=given.get("isolation"),
-            cgroup=given.get("cgroup"),
-            logging=given.get("logging"),
-            network=given.get("network_driver"),
-            volume=given.get("volume_driver"),
-            warn=warn,
-        )
+        chosen = {name: given.get(f"{name}_driver", given.get(name)) for name in GLOBAL_OPTIONS.values()}
+        state["engine"] = Engine(**chosen, third_party=not given.get("no_plugins"), warn=warn)
     engine: Engine = state["engine"]
     return engine
 

@@ -4,8 +4,6 @@ The value types here are shared by the option parsers, the database and :mod:`sw
 is on the path of ``ps`` and imports nothing heavy.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -160,7 +158,7 @@ class ContainerConfig(NamedTuple):
         return value
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> ContainerConfig:
+    def from_json(cls, value: Mapping[str, Any]) -> "ContainerConfig":
         """Read an object, also another release's: unknown keys are ignored, missing ones get defaults.
 
         :raises DataError: it is not such an object.
@@ -195,7 +193,7 @@ def _record(record: type[Any], value: Mapping[str, Any]) -> Any:
 
 def merge(
     asked: ContainerConfig, image: Mapping[str, Any], *, image_id: str = "", top_chain: str = ""
-) -> ContainerConfig:
+) -> "ContainerConfig":
     """Merge what the user asks for with an image by Docker's rules: what the user gave wins.
 
     :param image: the image's config document (``architecture``, ``os``, ``config``), OCI image-spec 1.1.

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swapbox.containers.environment import environment
 from swapbox.containers.events import happened
-from swapbox.containers.launch import cgroup_path
 from swapbox.containers.options import parse_env
 from swapbox.containers.records import Container
-from swapbox.containers.security import KNOWN_CAPABILITIES
-from swapbox.containers.spec import environment
 from swapbox.containers.stdio import Launch, Pipes, listen
 from swapbox.containers.users import resolve_user
 from swapbox.drivers.isolation import ExecRequest, Stdio
 from swapbox.errors import Conflict, Unavailable
+from swapbox.paths import cgroup_path
 
 if TYPE_CHECKING:
     from swapbox.engine import Engine
-
-
-def new_exec_id() -> str:
-    """Return 64 random hexadecimal digits."""
-    return secrets.token_hex(32)
 
 
 def execute(engine: Engine, container: Container, details: Mapping[str, Any]) -> Launch:
@@ -98,8 +91,11 @@ def process_of(engine: Engine, container: Container, details: Mapping[str, Any])
         raise Unavailable(f"cannot look into container {container.name}: {error.strerror}") from error
     env = (*config.env, *parse_env(details["env"], engine.environment))
     process: dict[str, Any] = spec["process"]
-    own = process["capabilities"]["bounding"]
-    held = list(KNOWN_CAPABILITIES) if details["privileged"] else own
+    held = process["capabilities"]["bounding"]
+    if details["privileged"]:
+        from swapbox.containers.security import capabilities
+
+        held = list(capabilities(config._replace(privileged=True)))
     effective = held if details["privileged"] or not user.uid else []
     process |= {
         "args": list(details["args"]),

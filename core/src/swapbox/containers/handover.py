@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swapbox.containers.launch import log_info, open_log
-from swapbox.containers.runs import ContainerRun, Run, resumed, stay
+from swapbox.containers.runs import ExecRun, Run, resumed, stay
 from swapbox.containers.session import Session, restore
 from swapbox.engine import Engine
 
@@ -21,7 +21,7 @@ _PACKAGES = ("swapbox", "swapbox.containers")
 
 def hand_over(run: Run) -> Session:
     """Execute ``lean.py`` in this process; return the session when that is impossible."""
-    logged = isinstance(run, ContainerRun)
+    logged = not isinstance(run, ExecRun)
     try:
         recipe = _log_recipe(run) if logged else None
     except Exception:  # a faulty plugin, or one that was removed since: nothing more is wanted of it

@@ -25,7 +25,7 @@ from swapbox.drivers.storage import Mount
 from swapbox.errors import Conflict, Unavailable, Unsupported
 from swapbox.linux import mounts, syscalls
 from swapbox.linux.process import Process
-from swapbox.paths import USER_VARIABLE
+from swapbox.paths import USER_VARIABLE, cgroup_path
 
 if TYPE_CHECKING:
     from swapbox.drivers.cgroup import Resources
@@ -98,11 +98,6 @@ def container_spec(
         spec["process"]["consoleSize"] = {"height": console_size[0], "width": console_size[1]}
     engine.plugins.notify("swapbox_container_spec", warn=engine.warn, spec=spec, container=_view(container))
     return spec
-
-
-def cgroup_path(container_id: str) -> str:
-    """Return the path of a container's cgroup below the hierarchy's mount point."""
-    return f"swapbox/{container_id}"
 
 
 def log_info(engine: Engine, container: Container) -> LogInfo:

@@ -13,6 +13,7 @@ from swapbox.containers.events import happened
 from swapbox.containers.records import RUNNING, Container, RunState
 from swapbox.errors import Conflict, InvalidInput, NotFound, Unavailable
 from swapbox.linux.process import Process, boot_id
+from swapbox.paths import cgroup_path
 
 if TYPE_CHECKING:
     from swapbox.drivers.cgroup import CgroupHandle
@@ -226,8 +227,6 @@ class Lifecycle:
             happened(self._engine, container, "unpause")
 
     def _cgroup(self, container: Container) -> CgroupHandle:
-        from swapbox.containers.launch import cgroup_path
-
         controller = self._engine.selector.open("cgroup", made_with=container.config.cgroup)
         return controller.open(cgroup_path(container.id))
 

@@ -20,23 +20,31 @@ import marshal
 import os
 import signal
 from collections.abc import Collection, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 from swapbox.containers.client import Client
 from swapbox.containers.events import happened
 from swapbox.containers.lifecycle import WAKE
 from swapbox.containers.records import Container
-from swapbox.containers.runs import ContainerRun, ExecRun, Run, stay
+from swapbox.containers.runs import Run, stay
 from swapbox.containers.spawn import plain_error
+from swapbox.drivers.common import Kind
 from swapbox.engine import Engine
 from swapbox.errors import NotFound, SwapboxError, describe
 from swapbox.linux import syscalls
 from swapbox.references import Reference
 
-_USED: tuple[Literal["isolation", "cgroup", "logging", "network"], ...]
-_USED = ("isolation", "cgroup", "logging", "network")
-_DRIVER_FLAGS = ("isolation", "runtime", "cgroup", "logging", "network_driver", "network")
+_START: tuple[Kind, ...] = ("isolation", "cgroup", "logging", "network", "storage")
+_DRIVERS: Mapping[str, tuple[Kind, ...]] = {"run": _START, "start": _START, "exec": ("isolation", "cgroup")}
+_SERVICE = ("containers.service", "containers.container_run", "containers.seccomp_profile")
+_MODULES: Mapping[str, tuple[str, ...]] = {
+    "run": (*_SERVICE, "containers.flags", "images.service"),
+    "start": _SERVICE,
+    "exec": ("containers.service", "containers.execute"),
+}
+_DRIVER_FLAGS = ("storage", "isolation", "runtime", "cgroup", "logging", "network_driver", "network")
 _IGNORED = (WAKE, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE)
 _RESET = (
     signal.SIGCHLD,  # ignored, it would take the exit status away
@@ -48,20 +56,22 @@ _RESET = (
 )
 
 
-def serve(sock: _socket.socket, orders: int) -> None:
+def serve(sock: _socket.socket, orders: int, verb: str) -> None:
     """Be a monitor: wait for orders, start one container, stay with it to its end.
 
     The database and the drivers are not closed at the end: the process ends, and closing the last connection to a
     SQLite file would wait for the disk twice.
+
+    :param verb: the kind of order that will most likely come.
     """
     daemonize(keep=(sock.fileno(), orders))
     with open(orders, "rb") as file:
-        run = _obey(sock, file)
+        run = _obey(sock, file, verb)
     if run is not None:
         stay(run)
 
 
-def _obey(sock: _socket.socket, orders: BinaryIO) -> Run | None:
+def _obey(sock: _socket.socket, orders: BinaryIO, verb: str) -> Run | None:
     """Follow orders until a command runs; None when there are no more, or one has failed."""
     engine: Engine | None = None
     warnings = _Warnings(sock)
@@ -70,8 +80,9 @@ def _obey(sock: _socket.socket, orders: BinaryIO) -> Run | None:
         while True:
             kind, details = marshal.load(orders)
             if kind == "engine":
+                warnings.forget()
                 engine = Engine.from_settings(details, warn=warnings)
-                _warm_up(engine)
+                _warm_up(engine, verb)
                 continue
             assert engine is not None
             flags = details.get("flags", {})
@@ -79,9 +90,13 @@ def _obey(sock: _socket.socket, orders: BinaryIO) -> Run | None:
             client.output = details["attach"]
             client.ends_input = details["ends_input"]
             if kind == "exec":
+                from swapbox.containers.runs import ExecRun
+
                 return ExecRun.start(engine, details, client)
             container = _container(engine, kind, details, sock)
             if container is not None:
+                from swapbox.containers.container_run import ContainerRun
+
                 if details["attach"]:
                     happened(engine, container, "attach")
                 return ContainerRun.start(engine, container, client=client, console_size=details["console_size"])
@@ -128,6 +143,11 @@ class _Warnings:
         else:
             _tell(self._sock, b"M", message.encode())
 
+    def forget(self) -> None:
+        """Drop what has waited: it was about another engine."""
+        if self._waiting is not None:
+            self._waiting.clear()
+
     def release(self, *, keep: bool) -> None:
         """Pass on what has waited, if the default drivers are in use; from now on wait no more."""
         waiting, self._waiting = self._waiting or [], None
@@ -148,17 +168,19 @@ def _where(error: BaseException) -> str:
     return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "place unknown"
 
 
-def _warm_up(engine: Engine) -> None:
-    """Open the drivers that will most likely be asked for, and import what only a start needs.
+def _warm_up(engine: Engine, verb: str) -> None:
+    """Open the drivers and the database that will most likely be asked for, and import what only this verb needs.
 
-    The order that comes later decides; a driver that cannot be opened is then an error, and none now.
+    The order that comes later decides; what cannot be opened is then an error, and none now.
     """
-    from swapbox.containers import flags, seccomp_profile, service  # noqa: F401 - for their import
-    from swapbox.images import service as images  # noqa: F401 - likewise
-
-    for kind in _USED:
+    for module in _MODULES[verb]:
+        import_module(f"swapbox.{module}")
+    for kind in _DRIVERS[verb]:
         with contextlib.suppress(SwapboxError):
             engine.selector.open(kind)
+    with contextlib.suppress(SwapboxError):
+        if engine.paths.db.exists():
+            engine.records.name_taken("")
 
 
 def daemonize(*, keep: Collection[int]) -> None:

@@ -1,16 +1,16 @@
 """What is remembered of a container: its configuration, its state, and how both lie in the database."""
 
-from __future__ import annotations
-
 import json
-import sqlite3
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from swapbox.containers.config import ContainerConfig
 from swapbox.errors import Conflict, InvalidInput, NotFound
 from swapbox.linux.process import Process
 from swapbox.store.database import Database
+
+if TYPE_CHECKING:
+    import sqlite3
 
 Status = Literal["created", "running", "paused", "restarting", "exited", "removing", "dead"]
 RUNNING: tuple[Status, ...] = ("running", "paused", "restarting")
@@ -54,7 +54,7 @@ class RunState(NamedTuple):
         return json.dumps(self._asdict())
 
     @classmethod
-    def from_json(cls, text: str) -> RunState:
+    def from_json(cls, text: str) -> "RunState":
         """Read what :meth:`to_json` returned."""
         fields: dict[str, Any] = json.loads(text)
         for name in ("init", "monitor"):
@@ -88,7 +88,7 @@ class Health(NamedTuple):
         return json.dumps(self)
 
     @classmethod
-    def from_json(cls, text: str) -> Health:
+    def from_json(cls, text: str) -> "Health":
         """Read what :meth:`to_json` returned."""
         status, streak, log = json.loads(text)
         return cls(status, streak, tuple(Probe(*probe) for probe in log))
@@ -168,7 +168,7 @@ class Records:
             raise NotFound(f"No such container: {text}")
         return _container(row)
 
-    def _by_prefix(self, prefix: str) -> list[sqlite3.Row]:
+    def _by_prefix(self, prefix: str) -> "list[sqlite3.Row]":
         if not prefix or prefix.strip("0123456789abcdef"):
             return []
         return self._database.rows(
@@ -235,7 +235,7 @@ class Records:
         return bool(self._database.execute("DELETE FROM containers WHERE id = ?", (container_id,)))
 
 
-def _container(row: sqlite3.Row) -> Container:
+def _container(row: "sqlite3.Row") -> Container:
     return Container(
         id=row["id"],
         name=row["name"],

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from swapbox.containers.records import Container, RunState
-from swapbox.containers.teardown import remove, tear_down
 from swapbox.errors import NotFound
 from swapbox.linux.process import boot_id
 
@@ -60,6 +59,8 @@ def _waits_to_start(engine: Engine, container: Container) -> bool:
 
 
 def _finish(engine: Engine, container: Container) -> None:
+    from swapbox.containers.teardown import remove, tear_down
+
     if container.state.init is None:
         state = RunState(exit_code=128, error=MONITOR_DIED)
     else:  # 255 is what Docker records for an exit it did not see

@@ -1,24 +1,16 @@
-"""What a monitor stays with: a container from start to start, or one more command in it."""
+"""What a monitor stays with: a container's own command (``container_run``), or one more in it."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from swapbox.containers.checker import Checker
 from swapbox.containers.client import Client
-from swapbox.containers.launch import launch, rootfs_path
-from swapbox.containers.lifecycle import WAKE
 from swapbox.containers.lines import LineSplitter
-from swapbox.containers.records import Container, RunState
+from swapbox.containers.records import Container
 from swapbox.containers.session import Session
 from swapbox.containers.stdio import Launch
-from swapbox.containers.teardown import tear_down
-from swapbox.errors import CommandNotExecutable, SwapboxError, describe
-from swapbox.linux import syscalls
 
 if TYPE_CHECKING:
     from swapbox.engine import Engine
@@ -69,62 +61,10 @@ def stay(run: Run | None) -> None:
 def resumed(engine: Engine, identity: tuple[str, ...], session: Session) -> Run:
     """Make a run again in the interpreter that the monitor has turned into."""
     if len(identity) == 1:
+        from swapbox.containers.container_run import ContainerRun
+
         return ContainerRun(engine, engine.records.find(identity[0]), session)
     return ExecRun(engine, engine.records.find(identity[0]), session, exec_id=identity[1])
-
-
-class ContainerRun:
-    """A container's own command. Starts it again for as long as its restart policy says so."""
-
-    def __init__(self, engine: Engine, container: Container, session: Session) -> None:
-        self.engine = engine
-        self.container = container
-        self.session = session
-
-    @classmethod
-    def start(
-        cls,
-        engine: Engine,
-        container: Container,
-        *,
-        client: Client | None = None,
-        console_size: tuple[int, int] | None = None,
-    ) -> ContainerRun:
-        """Start the container; on error leave nothing but the record of the error."""
-        os.chdir("/")
-        try:
-            started = launch(engine, container, console_size=console_size)
-            session = make_session(started, client, checker=_checker(engine, container))
-        except BaseException as error:
-            code = error.exit_code if isinstance(error, CommandNotExecutable) else 128
-            finished = container.state.finished
-            failed = RunState("exited" if finished else "created", exit_code=code, finished=finished)
-            failed = failed._replace(error=describe(error))
-            _tear_down(engine, container.id, failed)
-            raise
-        return cls(engine, container, session)
-
-    @property
-    def identity(self) -> tuple[str, ...]:
-        """The container's id."""
-        return (self.container.id,)
-
-    def end(self, status: int) -> ContainerRun | None:
-        """Tear down, record how it ended, tell the clients; return the next run of the container."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, (WAKE,))
-        code = exit_code(status)
-        ended = RunState(status="exited", exit_code=code, finished=time.time_ns())
-        delay = _tear_down(self.engine, self.container.id, ended, restart=True)
-        self.session.notify(b"X%d" % code)
-        if delay is None:
-            return None
-        signal.sigtimedwait((WAKE,), delay / 10**9)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (WAKE,))
-        with contextlib.suppress(SwapboxError):  # the failure is recorded
-            container = self.engine.records.find(self.container.id)
-            if container.state.status == "restarting":
-                return ContainerRun.start(self.engine, container)
-        return None
 
 
 class ExecRun:
@@ -181,18 +121,3 @@ def exit_code(status: int) -> int:
     """Return the exit code for a wait status, 128 and more for a signal."""
     code = os.waitstatus_to_exitcode(status)
     return 128 - code if code < 0 else code
-
-
-def _checker(engine: Engine, container: Container) -> Checker | None:
-    """Return what checks the container's health, if there is anything to check."""
-    if container.config.healthcheck is None:
-        return None
-    from swapbox.containers.health import make_checker
-
-    return make_checker(engine, container)
-
-
-def _tear_down(engine: Engine, container_id: str, state: RunState, *, restart: bool = False) -> int | None:
-    with contextlib.suppress(OSError):  # not mounted
-        syscalls.umount(rootfs_path(engine.paths.container_run(container_id)), syscalls.MNT_DETACH)
-    return tear_down(engine, container_id, state, restart=restart)

@@ -9,15 +9,7 @@ from typing import Any, Literal, NamedTuple
 from swapbox.containers.config import ContainerConfig
 from swapbox.containers.defaults import CAPABILITIES
 from swapbox.errors import InvalidInput, Unsupported
-
-_NAMES = """
-    CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE
-    NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT
-    SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL
-    SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE
-"""
-KNOWN_CAPABILITIES = tuple(f"CAP_{name}" for name in _NAMES.split())
-"""Every capability of linux/capability.h, in the order of their numbers."""
+from swapbox.linux import caps
 
 _IPC_SYSCTLS = "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced"
 _BOOLEANS = {
@@ -36,7 +28,7 @@ def _capability(text: str, what: str) -> str:
     if name == "ALL":
         return name
     name = name if name.startswith("CAP_") else f"CAP_{name}"
-    if name not in KNOWN_CAPABILITIES:
+    if name not in caps.NAMES:
         raise InvalidInput(f'invalid {what}: unknown capability: "{name}"')
     return name
 
@@ -46,7 +38,7 @@ def available_capabilities() -> frozenset[str]:
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:
         line = next((line for line in status if line.startswith("CapBnd:")), "CapBnd: 0")
     mask = int(line.split()[1], 16)
-    return frozenset(name for bit, name in enumerate(KNOWN_CAPABILITIES) if mask >> bit & 1)
+    return frozenset(name for bit, name in enumerate(caps.NAMES) if mask >> bit & 1)
 
 
 def capabilities(config: ContainerConfig, *, available: frozenset[str] | None = None) -> tuple[str, ...]:
@@ -59,7 +51,7 @@ def capabilities(config: ContainerConfig, *, available: frozenset[str] | None = 
         return () if "ALL" in config.cap_drop else _without(CAPABILITIES, config.cap_drop)
     if available is None:
         available = available_capabilities()
-    everything = tuple(name for name in KNOWN_CAPABILITIES if name in available)
+    everything = tuple(name for name in caps.NAMES if name in available)
     if config.privileged:
         return everything
     for name in config.cap_add:

@@ -55,10 +55,13 @@ class Monitor:
         self._orders = orders
         self._child = child
         self._container_id = ""
+        self._settings: dict[str, Any] | None = None
 
     def prepare(self, engine: Engine) -> None:
-        """Tell the monitor which engine it will work for."""
-        self._send(("engine", engine.settings))
+        """Tell the monitor which engine it will work for; it may be told again."""
+        if engine.settings != self._settings:
+            self._settings = engine.settings
+            self._send(("engine", self._settings))
 
     def run(
         self,
@@ -178,8 +181,11 @@ class Monitor:
             self._child = 0
 
 
-def spawn() -> Monitor:
-    """Fork a monitor for one container."""
+def spawn(verb: str = "start") -> Monitor:
+    """Fork a monitor for one command.
+
+    :param verb: what it will most likely be told to do: ``run``, ``start`` or ``exec``.
+    """
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     orders = os.pipe()
     child = os.fork()
@@ -192,7 +198,7 @@ def spawn() -> Monitor:
                 os.close(orders[1])
                 from swapbox.containers.monitor import serve
 
-                serve(theirs, orders[0])
+                serve(theirs, orders[0], verb)
         finally:
             os._exit(0)
     theirs.close()

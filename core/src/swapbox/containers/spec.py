@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from swapbox.containers import defaults, devices, limits, mounts, security
 from swapbox.containers.config import ContainerConfig, IdMapping
+from swapbox.containers.environment import environment
 from swapbox.containers.users import User, resolve_user
 from swapbox.errors import InvalidInput, Unsupported
+from swapbox.linux import caps
 
 if TYPE_CHECKING:
     from swapbox.containers.files import RuntimeFiles
@@ -113,28 +115,10 @@ def _leave_groups_out(process: dict[str, Any]) -> None:
         process["user"]["additionalGids"] = []
 
 
-def environment(config: ContainerConfig, *, hostname: str, home: str) -> list[str]:
-    """Return a command's environment, each name once: Docker's defaults, replaced or followed by the config's.
-
-    An item of the configuration that is a bare name takes the variable away.
-    """
-    variables = {"PATH": defaults.PATH, "HOSTNAME": hostname}
-    if config.tty:
-        variables["TERM"] = "xterm"
-    for item in config.env:
-        name, equals, value = item.partition("=")
-        if equals:
-            variables[name] = value
-        else:
-            variables.pop(name, None)
-    variables.setdefault("HOME", home)
-    return [f"{name}={value}" for name, value in variables.items()]
-
-
 def _capability_sets(config: ContainerConfig, user: User) -> dict[str, list[str]]:
     """Return the five sets: nothing is inheritable or ambient, and only root has any from the start."""
     # A user namespace of its own holds every capability the kernel knows, whatever the engine has.
-    available = frozenset(security.KNOWN_CAPABILITIES) if config.uid_mappings else None
+    available = frozenset(caps.NAMES) if config.uid_mappings else None
     bounding = security.capabilities(config, available=available)
     held = [] if user.uid else list(bounding)
     return {

@@ -1,7 +1,5 @@
 """The pipes or the terminal between a command and its monitor, and the monitor's socket for clients."""
 
-from __future__ import annotations
-
 import _socket
 import os
 from pathlib import Path
@@ -38,7 +36,7 @@ class Pipes(NamedTuple):
     console: tuple[_socket.socket, _socket.socket] | None
 
     @classmethod
-    def open(cls, *, terminal: bool, stdin: bool) -> Pipes:
+    def open(cls, *, terminal: bool, stdin: bool) -> "Pipes":
         """Make the pipes, or the socket that a terminal comes over."""
         if terminal:
             return cls({}, -1, None, _socket.socketpair())

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swapbox.containers.events import happened
-from swapbox.containers.launch import cgroup_path, container_endpoint, rootfs_path
+from swapbox.containers.launch import container_endpoint, rootfs_path
 from swapbox.containers.records import Container, RunState
 from swapbox.errors import NotFound, SwapboxError
+from swapbox.paths import cgroup_path
 
 if TYPE_CHECKING:
     from swapbox.engine import Engine

@@ -15,8 +15,6 @@ Optional powers, named in ``CgroupControllerSpec.capabilities``:
     ``processes`` and ``walk`` are empty, ``kill`` does nothing, and ``freeze`` raises ``Unsupported``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 

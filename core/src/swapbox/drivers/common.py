@@ -6,8 +6,6 @@ imported). The core asks ``spec.probe(context)`` whether this host can carry it.
 kind's Protocol and is then called directly.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar

@@ -14,8 +14,6 @@ container's is made from: nothing is ever mounted in the host's namespace, and a
 processes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol

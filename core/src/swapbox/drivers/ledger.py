@@ -16,8 +16,8 @@ Several processes and threads may use one file at once, and a process that uses 
 
 from __future__ import annotations
 
+import _sqlite3 as sqlite3
 import json
-import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager

@@ -15,8 +15,6 @@ Optional powers, named in ``LogDriverSpec.capabilities``:
     memory back can go on writing without swapbox, pluggy or the plugin in memory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol

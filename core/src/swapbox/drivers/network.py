@@ -6,8 +6,6 @@ driver which namespace the container needs; for a private one it connects the en
 already: the isolation driver does that when it makes the namespace.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol

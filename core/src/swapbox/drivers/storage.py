@@ -28,8 +28,6 @@ Optional powers, named in ``StorageDriverSpec.capabilities``:
     in parallel.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol

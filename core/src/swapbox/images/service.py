@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -15,6 +14,8 @@ from swapbox.errors import InvalidInput, NotFound, SwapboxError
 from swapbox.references import Reference
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from swapbox.descriptors import Descriptor
     from swapbox.engine import Engine
     from swapbox.images.layers import Layer

@@ -4,8 +4,6 @@ All of it goes through a :class:`Cgroupfs`, so that a driver can be tested in a 
 ``swapbox.testing.cgroup.FakeCgroupfs``, which plays the kernel's part: a new group has files.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import signal

@@ -4,8 +4,6 @@
 mounts of a ``config.json`` too.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Iterable, Sequence

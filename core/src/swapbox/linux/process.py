@@ -1,7 +1,5 @@
 """Processes named so that a reused pid is never mistaken for the one that was meant."""
 
-from __future__ import annotations
-
 import os
 import select
 import signal
@@ -16,7 +14,7 @@ class Process(NamedTuple):
     start: int
 
     @classmethod
-    def of(cls, pid: int) -> Process:
+    def of(cls, pid: int) -> "Process":
         """Name a running process.
 
         :raises ProcessLookupError: there is none.

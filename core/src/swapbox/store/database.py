@@ -6,7 +6,7 @@ copy or a wait. Rows are written after the blobs and snapshots they name.
 
 from __future__ import annotations
 
-import sqlite3
+import _sqlite3 as sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path

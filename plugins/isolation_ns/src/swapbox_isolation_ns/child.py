@@ -1,7 +1,5 @@
 """What happens in the clone: an init builds its root, an exec session joins one; then both become the command."""
 
-from __future__ import annotations
-
 import _socket  # socket itself costs 3 ms to import
 import errno
 import fcntl

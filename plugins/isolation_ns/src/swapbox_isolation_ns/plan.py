@@ -4,8 +4,6 @@ Pure functions: they read the spec and nothing else, so a test compares their re
 and ``process.py`` carry the plan out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple

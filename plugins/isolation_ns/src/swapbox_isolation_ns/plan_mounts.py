@@ -1,7 +1,5 @@
 """Mounts and device nodes of a ``config.json`` as values."""
 
-from __future__ import annotations
-
 import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The ``process`` object of a ``config.json``, or of an exec, as values."""
 
-from __future__ import annotations
-
 import resource
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Turn the calling process into the container's command: descriptors, directory, user, powers, last the execve."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

@@ -6,8 +6,6 @@ a path. What comes from the host (the root file system, bind mounts) was opened 
 so this process needs no path of the host, which in a user namespace it might not be allowed to walk.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

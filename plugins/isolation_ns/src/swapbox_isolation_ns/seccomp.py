@@ -1,7 +1,5 @@
 """The seccomp filter of a ``config.json``: compiled once, kept on disk, and loaded as bytes from then on."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys
