@@ -80,7 +80,7 @@ def clean(swapbox: Sandbox) -> set[Path]:
         ("launch:_connect", "before", "created"),
         ("launch:_set_running", "before", "created"),
         ("launch:_set_running", "after", "exited"),
-        ("runs:make_session", "before", "running"),
+        ("container_run:make_session", "before", "running"),
     ],
 )
 def test_a_monitor_killed_at_the_start_leaves_the_truth_and_nothing_else(
@@ -101,7 +101,7 @@ def test_a_monitor_killed_at_the_start_leaves_the_truth_and_nothing_else(
     assert files(swapbox) == clean
 
 
-@pytest.mark.parametrize("place", ["runs:_tear_down", "teardown:free", "teardown:remove_run_directory"])
+@pytest.mark.parametrize("place", ["container_run:_tear_down", "teardown:free", "teardown:remove_run_directory"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_monitor_killed_at_the_end_leaves_an_exited_container(
     swapbox: Sandbox, clean: set[Path], place: str, when: str
@@ -116,7 +116,7 @@ def test_a_monitor_killed_at_the_end_leaves_an_exited_container(
 
 
 @pytest.mark.parametrize("victims", ["monitor", "both"])
-@pytest.mark.parametrize("place", ["runs:_tear_down", "teardown:free", "teardown:remove", "teardown:_remove_tree"])
+@pytest.mark.parametrize("place", ["container_run:_tear_down", "teardown:free", "teardown:remove", "teardown:_remove_tree"])
 def test_a_container_of_rm_is_removed_though_its_monitor_was_killed(
     swapbox: Sandbox, clean: set[Path], place: str, victims: str
 ) -> None:
@@ -165,7 +165,7 @@ def test_the_container_of_a_killed_command_goes_on_with_its_whole_log(swapbox: S
     assert swapbox("logs", "left").stdout == COUNTED
 
 
-@pytest.mark.parametrize("place", ["launch:_mount", "launch:_set_running", "runs:make_session"])
+@pytest.mark.parametrize("place", ["launch:_mount", "launch:_set_running", "container_run:make_session"])
 @pytest.mark.parametrize("options", [("-d",), ()])
 def test_a_command_killed_while_its_container_starts_loses_nothing(
     swapbox: Sandbox, place: str, options: tuple[str, ...], tmp_path: Path
