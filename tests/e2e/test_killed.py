@@ -116,7 +116,9 @@ def test_a_monitor_killed_at_the_end_leaves_an_exited_container(
 
 
 @pytest.mark.parametrize("victims", ["monitor", "both"])
-@pytest.mark.parametrize("place", ["container_run:_tear_down", "teardown:free", "teardown:remove", "teardown:_remove_tree"])
+@pytest.mark.parametrize(
+    "place", ["container_run:_tear_down", "teardown:free", "teardown:remove", "teardown:_remove_tree"]
+)
 def test_a_container_of_rm_is_removed_though_its_monitor_was_killed(
     swapbox: Sandbox, clean: set[Path], place: str, victims: str
 ) -> None:
