@@ -60,6 +60,8 @@ _VERBS = {
     "rename": "life",
     "update": "life",
     "port": "life",
+    "top": "top",
+    "stats": "stats",
     "inspect": "inspect",
     "cp": "files",
     "diff": "files",
