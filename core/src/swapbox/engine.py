@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from swapbox.store.content import ContentStore
     from swapbox.store.database import Database
     from swapbox.store.events import EventLog
+    from swapbox.volumes.service import Volumes
 
 
 def _ignore(_message: str) -> None:
@@ -171,6 +172,13 @@ class Engine:
         return Images(self)
 
     @cached_property
+    def volumes(self) -> Volumes:
+        """What can be done with volumes."""
+        from swapbox.volumes.service import Volumes
+
+        return Volumes(self)
+
+    @cached_property
     def events(self) -> EventLog:
         """What has happened since the last reboot."""
         from swapbox.store.events import EventLog
@@ -231,7 +239,7 @@ class Engine:
             self.selector.close()
         if "database" in self.__dict__:
             self.database.close()
-        for name in ("selector", "database", "records", "containers", "images"):
+        for name in ("selector", "database", "records", "containers", "images", "volumes"):
             self.__dict__.pop(name, None)
 
     def __enter__(self) -> Engine:

@@ -70,13 +70,14 @@ _VERBS = {
     "version": "system",
     "info": "system",
     "plugins": "system",
+    "volume": "nouns",
     "help": "help",
 }
 
 _FUNCTIONS = {"exec": "exec_"}  # exec is a function of Python's
 
 # Verbs of Docker's that are still to come: one of these is no misspelling.
-_TO_COME = ("build", "history", "import", "load", "login", "logout", "network", "push", "save", "search", "volume")
+_TO_COME = ("build", "history", "import", "load", "login", "logout", "network", "push", "save", "search")
 
 
 class Verbs(Group):

@@ -79,3 +79,18 @@ image = Noun(
         "remove": "rmi",
     },
 )
+
+volume = Noun(
+    "volume",
+    help="Manage volumes.",
+    epilog="Example: swapbox volume create data",
+    verbs={
+        "create": "volumes:create",
+        "inspect": "volumes:inspect",
+        "ls": "volumes:ls",
+        "list": "volumes:ls",
+        "prune": "volumes:prune",
+        "rm": "volumes:rm",
+        "remove": "volumes:rm",
+    },
+)

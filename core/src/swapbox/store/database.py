@@ -14,7 +14,7 @@ from typing import Any
 
 from swapbox.linux.wal import WalFile
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE images (
     id TEXT PRIMARY KEY,              -- digest of the config
@@ -54,6 +54,22 @@ CREATE TABLE containers (
 );
 CREATE INDEX containers_image ON containers(image);
 CREATE INDEX containers_created ON containers(created);
+CREATE TABLE volumes (
+    name TEXT PRIMARY KEY,
+    driver TEXT NOT NULL,             -- name of the volume driver that keeps its data
+    created INTEGER NOT NULL,         -- nanoseconds since the epoch
+    options TEXT NOT NULL,            -- the driver's, JSON
+    labels TEXT NOT NULL,             -- JSON
+    anonymous INTEGER NOT NULL,       -- 1: nobody has given it a name
+    state TEXT NOT NULL               -- ready, or what is being done to it: new, filling, removing
+) WITHOUT ROWID;
+CREATE TABLE volume_uses (
+    volume TEXT NOT NULL REFERENCES volumes(name),
+    container TEXT NOT NULL,          -- id; it has a row, or its maker is at work
+    owner TEXT NOT NULL,              -- pid and start time of its maker
+    PRIMARY KEY (volume, container)
+) WITHOUT ROWID;
+CREATE INDEX volume_uses_container ON volume_uses(container);
 CREATE TABLE leases (
     owner TEXT NOT NULL,              -- pid and start time of the process that needs the resource
     resource TEXT NOT NULL,           -- blob digest or chainID
