@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from swapbox.cli.app import ClientError
 from swapbox.cli.detach import DEFAULT_KEYS, DetachKeys, parse_keys
-from swapbox.errors import InvalidInput
 
 
 def test_the_default_keys_are_ctrl_p_and_ctrl_q() -> None:
@@ -19,7 +19,7 @@ def test_keys_are_characters_and_control_letters(text: str, keys: bytes) -> None
 
 @pytest.mark.parametrize("text", ["", "ab", "ctrl-", "ctrl-aa", "a,,b", "ä"])
 def test_other_keys_are_refused(text: str) -> None:
-    with pytest.raises(InvalidInput, match="invalid detach keys"):
+    with pytest.raises(ClientError, match="invalid detach keys"):
         parse_keys(text)
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import _socket
 import contextlib
-import fcntl
+import errno
 import os
 import select
 import signal
-import struct
-import termios
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
-
-import click
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING, Literal
 
 from swapbox.cli.detach import DetachKeys
+from swapbox.cli.signals import SignalProxy, handlers
+from swapbox.cli.terminal import check_terminal, raw_terminal, terminal_size
 from swapbox.containers.connect import send_packet
 from swapbox.errors import NotFound, Unavailable
 
@@ -23,10 +21,11 @@ if TYPE_CHECKING:
     from swapbox.containers.spawn import Started
     from swapbox.engine import Engine
 
+__all__ = ["OUTPUTS", "Output", "SignalProxy", "Stream", "attach", "check_terminal", "resizing", "terminal_size"]
+
 _CHUNK = 65536
-_PATIENCE = 3
-# Every signal that can be caught and means something to the command, as Docker's --sig-proxy does.
-PROXIED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGCONT", "SIGTSTP")
+Output = Literal["stdout", "stderr"]
+OUTPUTS: tuple[Output, ...] = ("stdout", "stderr")
 
 
 def attach(
@@ -36,31 +35,31 @@ def attach(
     proxy: SignalProxy,
     terminal: bool,
     stdin: bool,
+    outputs: Collection[Output] = OUTPUTS,
     detach_keys: bytes,
 ) -> int:
     """Carry this process' stdio to and from a started container; return its exit code, 0 after detaching.
 
-    :param proxy: passes this process' signals on from now.
+    :param proxy: what it has caught is passed on from now.
     :param terminal: the container has a terminal of its own.
+    :param outputs: what of the container's output is wanted; a terminal has stdout alone.
     :param detach_keys: what to type into a terminal to leave the container running.
+    :raises Unavailable: its monitor has died.
     """
 
-    interrupts = 0
+    def act() -> None:
+        for number in proxy.take():
+            if proxy.leaves:
+                stream.leave()
+                return
+            with contextlib.suppress(NotFound):  # it has just ended, and --rm removed it
+                engine.containers.signal(engine.records.find(started.container_id), number)
 
-    def pass_on(number: int) -> None:
-        nonlocal interrupts
-        interrupts += number in (signal.SIGINT, signal.SIGTERM)
-        if interrupts == _PATIENCE:
-            # A container's first process ignores what it does not handle, so a user could never get out.
-            click.echo(f"\ngot {interrupts} SIGTERM/SIGINTs, forcefully exiting", err=True)
-            raise click.exceptions.Exit(1)
-        with contextlib.suppress(NotFound):  # it has just ended, and --rm removed it
-            engine.containers.signal(engine.records.find(started.container_id), number)
-
-    proxy.send_to(pass_on)
-    with _raw_terminal(terminal and stdin), _resizing(engine, started, terminal):
+    with raw_terminal(wanted=terminal and stdin), resizing(engine, started, wanted=terminal):
         keys = DetachKeys(detach_keys) if terminal else None
-        code = Stream(started.sock, stdin=0 if stdin else None, keys=keys, warn=engine.warn).run()
+        stream = Stream(started.sock, stdin=0 if stdin else None, outputs=outputs, keys=keys, warn=engine.warn)
+        stream.also(proxy.fileno(), act)
+        code = stream.run()
     if code is None:
         raise Unavailable(
             f"the monitor of container {started.container_id} is gone",
@@ -73,6 +72,7 @@ class Stream:
     """Carries bytes between a monitor's socket and this process' descriptors.
 
     :param stdin: descriptor to read, or None.
+    :param outputs: what is written to this process' own stdout and stderr; the rest is dropped.
     :param keys: looked for in what is read.
     :param warn: is told what the monitor warns of.
     """
@@ -82,6 +82,7 @@ class Stream:
         sock: _socket.socket,
         *,
         stdin: int | None,
+        outputs: Collection[Output] = OUTPUTS,
         keys: DetachKeys | None = None,
         warn: Callable[[str], None],
     ) -> None:
@@ -90,13 +91,23 @@ class Stream:
         self._stdin = stdin
         self._keys = keys
         self._detached = False
-        self._pending = b""
-        self._outputs = {b"O": 1, b"R": 2}
+        self._pending: list[bytes] = []
+        self._others: dict[int, Callable[[], None]] = {}
+        known: dict[bytes, tuple[Output, int]] = {b"O": ("stdout", 1), b"R": ("stderr", 2)}
+        self._outputs = {letter: fd for letter, (name, fd) in known.items() if name in outputs}
+
+    def leave(self) -> None:
+        """Let :meth:`run` return 0 when what was typed is sent."""
+        self._detached = True
+
+    def also(self, fd: int, action: Callable[[], None]) -> None:
+        """Do something whenever a descriptor is readable."""
+        self._others[fd] = action
 
     def run(self) -> int | None:
         """Carry until the container has ended; return its exit code, None when the monitor died."""
         self._sock.setblocking(False)  # noqa: FBT003
-        while not self._detached:
+        while self._pending or not self._detached:
             for fd, events in self._poll():
                 if fd == self._sock.fileno():
                     if events & select.POLLOUT:
@@ -105,6 +116,8 @@ class Stream:
                         packet = self._receive()
                         if packet is not None and packet[:1] in (b"", b"X"):
                             return int(packet[1:]) if packet else None
+                elif fd in self._others:
+                    self._others[fd]()
                 else:
                     self._read_stdin()
         return 0
@@ -115,6 +128,8 @@ class Stream:
         poll.register(self._sock.fileno(), select.POLLIN | (select.POLLOUT if self._pending else 0))
         if self._stdin is not None and not self._pending:
             poll.register(self._stdin, select.POLLIN)
+        for fd in self._others:
+            poll.register(fd, select.POLLIN)
         return poll.poll()
 
     def _receive(self) -> bytes | None:
@@ -123,9 +138,10 @@ class Stream:
         except (BlockingIOError, ConnectionResetError):
             # Reset: the monitor has closed with input of ours unread. What it sent is still to be received.
             return None
-        if packet[:1] in self._outputs:
-            _write_all(self._outputs[packet[:1]], packet[1:])
-        elif packet[:1] == b"M":
+        letter = packet[:1]
+        if letter in self._outputs and not _write_all(self._outputs[letter], packet[1:]):
+            del self._outputs[letter]
+        elif letter == b"M":
             self._warn(packet[1:].decode())
         return packet
 
@@ -137,28 +153,34 @@ class Stream:
             return
         except OSError:  # EIO: this process is in the background and its terminal hung up
             data = b""
-        if data and self._keys:
+        if not data:
+            data = self._keys.rest() if self._keys else b""
+            self._stdin = None
+        elif self._keys:
             data, self._detached = self._keys.feed(data)
-            self._pending = b"I" + data if data else b""
-        elif data:
-            self._pending = b"I" + data
-        else:
-            self._pending, self._stdin = b"C", None
+        if data:
+            self._pending.append(b"I" + data)
+        if self._stdin is None:
+            self._pending.append(b"C")
         self._send()
 
     def _send(self) -> None:
-        if not self._pending:
-            return
         try:
-            self._sock.send(self._pending, _socket.MSG_NOSIGNAL)
+            while self._pending:
+                self._sock.send(self._pending[0], _socket.MSG_NOSIGNAL)
+                del self._pending[0]
         except BlockingIOError:
             return
         except OSError:  # the container has just ended; its exit code is still to be read
             self._stdin = None
-        self._pending = b""
+            self._pending.clear()
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def _write_all(fd: int, data: bytes) -> bool:
+    """Write to the end; False when ``fd`` is a terminal that hung up.
+
+    :raises BrokenPipeError: nobody reads any more.
+    """
     view = memoryview(data)
     while view:
         try:
@@ -167,67 +189,17 @@ def _write_all(fd: int, data: bytes) -> None:
             poll = select.poll()
             poll.register(fd, select.POLLOUT)
             poll.poll()
-
-
-class SignalProxy:
-    """Passes signals on to the container; those that come before it runs wait until it does."""
-
-    def __init__(self) -> None:
-        self._waiting: list[int] = []
-        self._send: Any = self._waiting.append
-        self._before: dict[int, Any] = {}
-
-    @contextlib.contextmanager
-    def installed(self) -> Iterator[SignalProxy]:
-        """Catch signals inside the block."""
-        numbers = [getattr(signal, name) for name in PROXIED]
-        with _handlers(dict.fromkeys(numbers, lambda number, _frame: self._send(number))) as self._before:
-            yield self
-
-    @contextlib.contextmanager
-    def lifted(self) -> Iterator[None]:
-        """Let signals end this process inside the block: there is no container yet."""
-        with _handlers(self._before):
-            yield
-
-    def send_to(self, target: Any) -> None:
-        """Pass on to ``target``, what has waited first."""
-        self._send = target
-        while self._waiting:
-            target(self._waiting.pop(0))
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return False
+    return True
 
 
 @contextlib.contextmanager
-def _handlers(wanted: dict[int, Any]) -> Iterator[dict[int, Any]]:
-    """Handle signals so inside the block; gives the handlers there were."""
-    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
-    try:
-        yield before
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _raw_terminal(wanted: bool) -> Iterator[None]:
-    """Put the terminal on stdin into raw mode inside the block, and back whatever happens."""
-    if not wanted or not os.isatty(0):
-        yield
-        return
-    import tty
-
-    before = termios.tcgetattr(0)
-    tty.setraw(0)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, before)
-
-
-@contextlib.contextmanager
-def _resizing(engine: Engine, started: Started, terminal: bool) -> Iterator[None]:
-    """Tell the monitor when this terminal changes its size."""
-    if not terminal or not os.isatty(1):
+def resizing(engine: Engine, started: Started, *, wanted: bool) -> Iterator[None]:
+    """Give the container's terminal the size of this one on stdout, now and whenever it changes."""
+    if not wanted or not os.isatty(1):
         yield
         return
 
@@ -238,14 +210,6 @@ def _resizing(engine: Engine, started: Started, terminal: bool) -> Iterator[None
             with contextlib.suppress(OSError):
                 send_packet(engine, started.container_id, b"W%d %d" % size, name=started.socket)
 
-    with _handlers({signal.SIGWINCH: resized}):
+    with handlers({signal.SIGWINCH: resized}):
+        resized()  # it may have changed since the container got its first size
         yield
-
-
-def terminal_size(fd: int) -> tuple[int, int] | None:
-    """Return (rows, columns) of a terminal; None when it is none or does not say."""
-    try:
-        rows, columns, *_ = struct.unpack("HHHH", fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8)))
-    except OSError:
-        return None
-    return (rows, columns) if rows and columns else None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
 from swapbox.cli.app import driver_options
+from swapbox.cli.groups import BadValue
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -25,6 +26,20 @@ def many(*names: str, **settings: Any) -> Decorator:
 def switch(*names: str, help: str) -> Decorator:
     """Make an option without a value."""
     return click.option(*names, is_flag=True, help=help)
+
+
+def _read_streams(_ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Read ``-a``: names of streams in whatever case."""
+    for value in values:
+        if value.lower() not in ("stdin", "stdout", "stderr"):
+            assert isinstance(param, click.Option)
+            raise BadValue("valid streams are STDIN, STDOUT and STDERR", value, param)
+    return tuple(value.lower() for value in values)
+
+
+def attached_streams(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the streams that ``run`` attaches to: those of ``-a`` or else both outputs, and stdin with ``-i``."""
+    return (*(given["attach"] or ("stdout", "stderr")), *(("stdin",) if given["interactive"] else ()))
 
 
 _RESOURCES = (
@@ -45,6 +60,7 @@ _OPTIONS = (
     switch("-i", "--interactive", help="Keep stdin open."),
     switch("-t", "--tty", help="Give the container a terminal."),
     click.option("--rm", "auto_remove", is_flag=True, help="Remove the container when it has ended."),
+    many("-a", "--attach", metavar="STREAM", callback=_read_streams, help="Attach to stdin, stdout, stderr only."),
     many("-e", "--env", metavar="NAME[=VALUE]", help="Set a variable, or pass the host's on."),
     many("--env-file", type=click.Path(), help="Read variables from a file."),
     text("-w", "--workdir", metavar="PATH", help="Working directory in the container."),

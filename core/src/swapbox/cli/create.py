@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from swapbox.cli.app import FLAG_ERROR, engine_of, print_error
-from swapbox.cli.container_options import container_options
+from swapbox.cli.container_options import attached_streams, container_options
 from swapbox.errors import Conflict, InvalidInput, NotFound, SwapboxError
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def _print_error(error: SwapboxError) -> None:
 def _asked(engine: Engine, given: dict[str, Any]) -> ContainerConfig:
     from swapbox.containers.flags import asked_config
 
+    given["attach"] = attached_streams(given)
     return asked_config(given, engine.environment, Path.cwd())
 
 

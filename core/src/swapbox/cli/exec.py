@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from swapbox.cli.app import engine_of, monitor_of, print_error
-from swapbox.cli.attach import SignalProxy, attach, terminal_size
-from swapbox.cli.detach import DEFAULT_KEYS, parse_keys
-from swapbox.errors import CommandNotExecutable, InvalidInput
+from swapbox.cli.attach import SignalProxy, attach, check_terminal, terminal_size
+from swapbox.cli.detach import chosen_keys
+from swapbox.errors import CommandNotExecutable
 
 if TYPE_CHECKING:
     from swapbox.containers.spawn import Monitor
@@ -31,17 +31,14 @@ if TYPE_CHECKING:
 @click.option("-w", "--workdir", default="", metavar="PATH", help="Working directory in the container.")
 @click.option("-u", "--user", default="", metavar="NAME|UID[:GROUP|GID]", help="User to run as.")
 @click.option("--privileged", is_flag=True, help="Give it every capability.")
-@click.option("--detach-keys", default=DEFAULT_KEYS, metavar="KEYS", help="Keys that leave it running.")
+@click.option("--detach-keys", default="", metavar="KEYS", help="Keys that leave it running.")
 @click.argument("container")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context
 def exec_(ctx: click.Context, /, **given: Any) -> int:
     """Execute a command in a running container."""
-    if given["tty"] and given["interactive"] and not given["detach"] and not os.isatty(0):
-        raise InvalidInput(
-            "cannot attach stdin to a TTY-enabled container because stdin is not a terminal",
-            hint="leave out -t, or -i",
-        )
+    if given["interactive"] and not given["detach"]:
+        check_terminal(tty=given["tty"])
     engine, monitor = engine_of(ctx), monitor_of(ctx)
     try:
         return _exec(engine, monitor, given)
@@ -53,9 +50,9 @@ def exec_(ctx: click.Context, /, **given: Any) -> int:
 
 
 def _exec(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
-    keys, details = parse_keys(given["detach_keys"]), _details(engine, given)
+    keys, details = chosen_keys(given["detach_keys"], engine.environment), _details(engine, given)
     attached = not given["detach"]
-    with SignalProxy().installed() as proxy:
+    with SignalProxy(leaves=True).installed() as proxy:
         started = monitor.execute(engine, given["container"], details)
         if not attached:
             return 0

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from swapbox.cli.app import FLAG_ERROR, engine_of, monitor_of, print_error
-from swapbox.cli.attach import SignalProxy, attach, terminal_size
-from swapbox.cli.container_options import container_options
+from swapbox.cli.app import FLAG_ERROR, ClientError, engine_of, monitor_of, print_error
+from swapbox.cli.attach import OUTPUTS, SignalProxy, attach, check_terminal, terminal_size
+from swapbox.cli.container_options import attached_streams, container_options
 from swapbox.cli.create import check_pull, cidfile, pull_image
-from swapbox.cli.detach import DEFAULT_KEYS, parse_keys
-from swapbox.errors import CommandNotExecutable, InvalidInput, NotFound, SwapboxError
+from swapbox.cli.detach import chosen_keys
+from swapbox.errors import CommandNotExecutable, NotFound, SwapboxError
 
 if TYPE_CHECKING:
     from swapbox.containers.spawn import Monitor
     from swapbox.engine import Engine
-
-
-class NoTerminal(InvalidInput):
-    """``-it`` needs a terminal on stdin; Docker ends with 1 here, unlike for other wrong options."""
 
 
 @click.command(
@@ -29,7 +25,8 @@ class NoTerminal(InvalidInput):
     epilog="Example: swapbox run --rm -it -e GREETING=hello -v /srv/data:/data:ro alpine sh",
 )
 @click.option("-d", "--detach", is_flag=True, help="Run in the background and print the container's id.")
-@click.option("--detach-keys", default=DEFAULT_KEYS, metavar="KEYS", help="Keys that leave it running.")
+@click.option("--sig-proxy/--no-sig-proxy", default=True, help="Pass signals on to the container.")
+@click.option("--detach-keys", default="", metavar="KEYS", help="Keys that leave it running.")
 @click.option("--dry-run", is_flag=True, help="Print the OCI config.json instead of running.")
 @container_options
 @click.pass_context
@@ -42,9 +39,8 @@ def run(ctx: click.Context, /, **given: Any) -> int:
     except CommandNotExecutable as error:
         _print_run_error(error)
         return error.exit_code
-    except NoTerminal as error:
-        _print_run_error(error)
-        return 1
+    except ClientError:
+        raise
     except SwapboxError as error:
         _print_run_error(error)
         return FLAG_ERROR
@@ -59,13 +55,16 @@ def _print_run_error(error: SwapboxError) -> None:
 
 
 def _run(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
-    _check_terminal(given)
     check_pull(given)
-    keys = parse_keys(given["detach_keys"])
     if given["dry_run"]:
         return _dry_run(engine, given)
-    size = terminal_size(1) if given["tty"] and not given["detach"] else None
-    with SignalProxy().installed() as proxy, cidfile(given["cidfile"]) as write_id:
+    given["attach"] = streams = _streams(given)
+    keys = chosen_keys(given["detach_keys"], engine.environment) if streams else b""
+    size = terminal_size(1) if given["tty"] else None
+    with (
+        SignalProxy(forward=given["sig_proxy"]).installed() as proxy,
+        cidfile(given["cidfile"]) as write_id,
+    ):
 
         def get_image() -> None:
             with proxy.lifted():
@@ -76,12 +75,12 @@ def _run(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
         started = monitor.run(
             engine,
             given,
-            attach=not given["detach"],
+            attach=bool(streams),
             console_size=size,
             missing=get_image,
             created=write_id,
         )
-        if given["detach"]:
+        if not streams:
             click.echo(started.container_id)
             return 0
         return attach(
@@ -89,9 +88,25 @@ def _run(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
             started,
             proxy=proxy,
             terminal=given["tty"],
-            stdin=given["interactive"],
+            stdin="stdin" in streams,
+            outputs=[stream for stream in OUTPUTS if stream in streams],
             detach_keys=keys,
         )
+
+
+def _streams(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return which streams to attach to: none with ``-d``.
+
+    :raises ClientError: ``-a`` beside ``-d``, or a terminal in the container and none here.
+    """
+    if given["detach"]:
+        if given["attach"]:
+            raise ClientError("conflicting options: cannot specify both --attach and --detach")
+        return ()
+    streams = attached_streams(given)
+    if "stdin" in streams:
+        check_terminal(tty=given["tty"])
+    return streams
 
 
 def _dry_run(engine: Engine, given: dict[str, Any]) -> int:
@@ -107,11 +122,3 @@ def _dry_run(engine: Engine, given: dict[str, Any]) -> int:
         image = engine.images.find(asked.image)
     click.echo(json.dumps(engine.containers.plan(asked, image=image), indent=2))
     return 0
-
-
-def _check_terminal(given: dict[str, Any]) -> None:
-    if given["tty"] and given["interactive"] and not given["detach"] and not os.isatty(0):
-        raise NoTerminal(
-            "cannot attach stdin to a TTY-enabled container because stdin is not a terminal",
-            hint="leave out -t, or -i",
-        )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from typing import TYPE_CHECKING
 
 import click
 
 from swapbox.cli.app import engine_of, for_each, monitor_of, print_error
-from swapbox.cli.attach import SignalProxy, terminal_size
+from swapbox.cli.attach import SignalProxy, check_terminal, terminal_size
 from swapbox.cli.attach import attach as carry
-from swapbox.cli.detach import DEFAULT_KEYS, parse_keys
+from swapbox.cli.detach import chosen_keys
 from swapbox.containers.events import happened
 from swapbox.errors import CommandNotExecutable, Conflict, InvalidInput, SwapboxError
 
@@ -24,14 +22,15 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: swapbox start -ai worker")
 @click.option("-a", "--attach", is_flag=True, help="Show its output and pass signals on.")
 @click.option("-i", "--interactive", is_flag=True, help="Pass stdin on.")
-@click.option("--detach-keys", default=DEFAULT_KEYS, metavar="KEYS", help="Keys that leave it running.")
+@click.option("--detach-keys", default="", metavar="KEYS", help="Keys that leave it running.")
 @click.argument("containers", nargs=-1, required=True)
 @click.pass_context
 def start(
     ctx: click.Context, containers: tuple[str, ...], *, attach: bool, interactive: bool, detach_keys: str
 ) -> int:
     """Start one or more stopped containers."""
-    engine, keys = engine_of(ctx), parse_keys(detach_keys)
+    engine = engine_of(ctx)
+    keys = chosen_keys(detach_keys, engine.environment)
     if not (attach or interactive):
         return _start_all(ctx, engine, containers)
     if len(containers) > 1:
@@ -82,7 +81,7 @@ def _start_attached(
 ) -> int:
     config = container.config
     size = terminal_size(1) if config.tty else None
-    with SignalProxy().installed() as proxy:
+    with SignalProxy(forward=not config.tty).installed() as proxy:
         started = monitor.start(engine, container.id, attach=True, console_size=size)
         return carry(
             engine,
@@ -96,13 +95,14 @@ def _start_attached(
 
 @click.command(epilog="Example: swapbox attach --detach-keys ctrl-x web")
 @click.option("--no-stdin", is_flag=True, help="Do not pass stdin on.")
-@click.option("--sig-proxy", type=bool, default=True, help="Pass signals on (the default).")
-@click.option("--detach-keys", default=DEFAULT_KEYS, metavar="KEYS", help="Keys that leave it running.")
+@click.option("--sig-proxy/--no-sig-proxy", default=True, help="Pass signals on.")
+@click.option("--detach-keys", default="", metavar="KEYS", help="Keys that leave it running.")
 @click.argument("container")
 @click.pass_context
 def attach(ctx: click.Context, container: str, *, no_stdin: bool, sig_proxy: bool, detach_keys: str) -> int:
     """Attach local standard input, output, and error streams to a running container."""
-    engine, keys = engine_of(ctx), parse_keys(detach_keys)
+    engine = engine_of(ctx)
+    keys = chosen_keys(detach_keys, engine.environment)
     found = engine.containers.find(container)
     return attach_to(engine, found, stdin=not no_stdin, sig_proxy=sig_proxy, detach_keys=keys)
 
@@ -119,11 +119,8 @@ def attach_to(engine: Engine, container: Container, *, stdin: bool, sig_proxy: b
         raise Conflict("You cannot attach to a restarting container, wait until it is running")
     if status != "running" or container.state.init is None:
         raise Conflict("You cannot attach to a stopped container, start it first")
-    if config.tty and config.stdin_open and stdin and not os.isatty(0):
-        raise InvalidInput(
-            "cannot attach stdin to a TTY-enabled container because stdin is not a terminal",
-            hint="use --no-stdin",
-        )
+    if stdin:
+        check_terminal(tty=config.tty)
     from swapbox.containers.connect import connect
     from swapbox.containers.spawn import Started
 
@@ -132,7 +129,7 @@ def attach_to(engine: Engine, container: Container, *, stdin: bool, sig_proxy: b
     except OSError as error:
         raise Conflict(f"container {container.name} has no monitor to attach to: {error.strerror}") from error
     happened(engine, container, "attach")
-    with SignalProxy().installed() if sig_proxy else contextlib.nullcontext(SignalProxy()) as proxy:
+    with SignalProxy(forward=sig_proxy and not config.tty).installed() as proxy:
         return carry(
             engine,
             started,

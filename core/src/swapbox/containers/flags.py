@@ -33,6 +33,7 @@ def asked_config(given: Mapping[str, Any], environment: Mapping[str, str], direc
             domainname=given["domainname"],
             tty=given["tty"],
             stdin_open=given["interactive"],
+            attach=tuple(given["attach"]),
             labels=_labels(given),
             stop_signal=given["stop_signal"],
             stop_timeout=integer(given["stop_timeout"]) if given["stop_timeout"] else None,
