@@ -257,19 +257,19 @@ def end_by_the_monitors_death(_somebody: Person, swapbox: Sandbox) -> int:
 
 
 def end_by_interrupts_from_outside(somebody: Person, _swapbox: Sandbox) -> int:
-    for _ in range(3):
-        somebody.child.kill(signal.SIGTERM)
-        wait_until(lambda: not pending(somebody.child.pid, signal.SIGTERM), "the signal has arrived")
+    insist(somebody.child.pid, somebody.child.isalive)
     return 1
 
 
-def pending(pid: int, number: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/status") as status:
-            mask = int(re.findall(r"ShdPnd:\s+(\w+)", status.read())[0], 16)
-    except (OSError, IndexError):
-        return False
-    return bool(mask & (1 << (number - 1)))
+def insist(pid: int, alive: Callable[[], bool]) -> None:
+    """Ask a process to end until it does; two requests at once may count as one."""
+
+    def ended() -> bool:
+        if alive():
+            os.kill(pid, signal.SIGTERM)
+        return not alive()
+
+    wait_until(ended, "it has ended")
 
 
 @pytest.mark.parametrize(
@@ -478,11 +478,116 @@ def test_without_proxy_the_container_gets_no_signal(swapbox: Sandbox) -> None:
     with swapbox.start("run", "--sig-proxy=false", "--name", "it", *script(trap)) as command:
         assert command.stdout
         assert command.stdout.readline() == b"ready\n"
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
-            command.send_signal(number)
-            wait_until(lambda number=number: not pending(command.pid, number), "the signal has arrived")  # type: ignore[misc]
+        insist(command.pid, lambda: command.poll() is None)
         assert command.wait() == 1
         assert command.stderr
         assert command.stderr.read().decode() == "\ngot 3 SIGTERM/SIGINTs, forcefully exiting\n"
     assert swapbox.state("it")["Running"]
     assert "got" not in swapbox.ok("logs", "it")
+
+
+# -- exec, attach, start ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def box(swapbox: Sandbox) -> str:
+    """A running container, whose first process says what signals it gets."""
+    trap = f"trap 'echo INIT got one' INT TERM HUP; echo ready; {LOOP}"
+    swapbox.ok("run", "-d", "--name", "box", *script(trap))
+    swapbox.wait_log("box", "ready")
+    return "box"
+
+
+def test_exec_has_a_terminal_of_its_own(box: str, person: Callable[..., Person]) -> None:
+    somebody = person("exec", "-it", box, "sh", "-c", "stty size; vi /tmp/letter", rows=20, columns=70)
+    somebody.expect("20 70\r\n")
+    somebody.sees(lambda lines: lines[1:19] == ["~"] * 18)
+    somebody.resize(30, 100)
+    somebody.sees(lambda lines: lines[1:29] == ["~"] * 28)
+    somebody.type(":q\r")
+    assert somebody.leaves() == 0
+
+
+def test_exec_can_be_left_and_gives_the_exit_code(
+    box: str, person: Callable[..., Person], swapbox: Sandbox
+) -> None:
+    somebody = person("exec", "-it", box, "sh")
+    before = somebody.attributes()
+    somebody.expect("# ")
+    somebody.type("exit 6\r")
+    wait_until(lambda: not somebody.child.isalive(), "it has ended")
+    assert somebody.child.exitstatus == 6
+    assert before[3] & termios.ICANON
+    somebody = person("exec", "-it", "--detach-keys", "ctrl-x", box, "sh")
+    somebody.expect("# ")
+    somebody.type(b"\x18")
+    assert somebody.leaves() == 0
+    assert swapbox.state(box)["Running"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_exec_and_is_nobody_elses(number: int, box: str, swapbox: Sandbox) -> None:
+    """As with Docker, the command goes on inside."""
+    with swapbox.start("exec", box, "sh", "-c", f"trap 'echo GOT' INT TERM; echo inside; {LOOP}") as command:
+        assert command.stdout
+        assert command.stdout.readline() == b"inside\n"
+        command.send_signal(number)
+        assert command.wait() == 0
+        assert command.stdout.read() == b""
+    assert "got one" not in swapbox.ok("logs", box)
+
+
+def test_attach_passes_signals_on_unless_told_not_to(box: str, swapbox: Sandbox) -> None:
+    with swapbox.start("attach", box) as command:
+        wait_until(lambda: catches(command.pid, signal.SIGTERM), "it is attached")
+        command.send_signal(signal.SIGTERM)
+        assert command.stdout
+        assert command.stdout.readline() == b"INIT got one\n"
+        command.kill()
+    with swapbox.start("attach", "--sig-proxy=false", box) as command:
+        wait_until(lambda: catches(command.pid, signal.SIGTERM), "it is attached")
+        insist(command.pid, lambda: command.poll() is None)
+        assert command.wait() == 1
+    assert swapbox.ok("logs", box).count("got one") == 1
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process handles a signal, other than by Python's own handler at its start."""
+    with open(f"/proc/{pid}/status") as status:
+        mask = int(re.findall(r"SigCgt:\s+(\w+)", status.read())[0], 16)
+    return bool(mask & (1 << (number - 1)))
+
+
+def test_a_terminal_can_be_attached_to_left_and_attached_to_again(
+    person: Callable[..., Person], swapbox: Sandbox
+) -> None:
+    swapbox.ok("run", "-dit", "--name", "shell", "busybox", "sh")
+    for number in (1, 2):
+        somebody = person("attach", "shell", rows=20 + number, columns=90)
+        before = somebody.attributes()
+        somebody.type(f"stty size; echo $((20+{number}))\r")
+        somebody.expect(f"{20 + number} 90\r\n{20 + number}\r\n")
+        keeper = os.open(ptsname(somebody), os.O_RDWR | os.O_NOCTTY)
+        somebody.type(b"\x10\x11")
+        wait_until(lambda somebody=somebody: not somebody.child.isalive(), "it has ended")  # type: ignore[misc]
+        assert somebody.child.exitstatus == 0
+        assert somebody.attributes() == before
+        os.close(keeper)
+
+
+def test_a_created_terminal_is_started_with_this_ones_size(
+    person: Callable[..., Person], swapbox: Sandbox
+) -> None:
+    swapbox.ok("create", "-it", "--name", "shell", *script("stty size; exec sh"))
+    somebody = person("start", "-ai", "shell", rows=22, columns=77)
+    somebody.expect("22 77\r\n")
+    somebody.type("exit 9\r")
+    assert somebody.leaves() == 9
+
+
+@pytest.mark.parametrize("verb", ["attach", "start -ai", "exec -it", "run -it"])
+def test_a_terminal_inside_wants_one_outside(verb: str, swapbox: Sandbox) -> None:
+    swapbox.ok("run", "-dit", "--name", "shell", "busybox", "sh")
+    target = ("busybox", "sh") if verb.startswith("run") else ("shell", "sh") if "exec" in verb else ("shell",)
+    result = swapbox(*verb.split(), *target)
+    assert (result.code, result.err) == (1, "the input device is not a TTY")

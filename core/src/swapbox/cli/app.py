@@ -249,6 +249,8 @@ def run(argv: Sequence[str], *, monitor: Monitor | None = None, refused: Swapbox
         return 1
     except KeyboardInterrupt:
         return 130
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 1
     except BrokenPipeError:
         # The reader has gone; what Python still holds for it must not raise once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

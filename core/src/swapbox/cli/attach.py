@@ -37,6 +37,7 @@ def attach(
     stdin: bool,
     outputs: Collection[Output] = OUTPUTS,
     detach_keys: bytes,
+    size: tuple[int, int] | None = None,
 ) -> int:
     """Carry this process' stdio to and from a started container; return its exit code, 0 after detaching.
 
@@ -44,6 +45,7 @@ def attach(
     :param terminal: the container has a terminal of its own.
     :param outputs: what of the container's output is wanted; a terminal has stdout alone.
     :param detach_keys: what to type into a terminal to leave the container running.
+    :param size: rows and columns that the container's terminal has already, or None.
     :raises Unavailable: its monitor has died.
     """
 
@@ -55,7 +57,7 @@ def attach(
             with contextlib.suppress(NotFound):  # it has just ended, and --rm removed it
                 engine.containers.signal(engine.records.find(started.container_id), number)
 
-    with raw_terminal(wanted=terminal and stdin), resizing(engine, started, wanted=terminal):
+    with raw_terminal(wanted=terminal and stdin), resizing(engine, started, wanted=terminal, size=size):
         keys = DetachKeys(detach_keys) if terminal else None
         stream = Stream(started.sock, stdin=0 if stdin else None, outputs=outputs, keys=keys, warn=engine.warn)
         stream.also(proxy.fileno(), act)
@@ -197,18 +199,21 @@ def _write_all(fd: int, data: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def resizing(engine: Engine, started: Started, *, wanted: bool) -> Iterator[None]:
+def resizing(
+    engine: Engine, started: Started, *, wanted: bool, size: tuple[int, int] | None = None
+) -> Iterator[None]:
     """Give the container's terminal the size of this one on stdout, now and whenever it changes."""
     if not wanted or not os.isatty(1):
         yield
         return
 
     def resized(*_: object) -> None:
-        size = terminal_size(1)
-        if size is not None:
+        nonlocal size
+        if (new := terminal_size(1)) is not None and new != size:
             # A connection of its own: on the first one the new size would wait behind unread input.
             with contextlib.suppress(OSError):
-                send_packet(engine, started.container_id, b"W%d %d" % size, name=started.socket)
+                send_packet(engine, started.container_id, b"W%d %d" % new, name=started.socket)
+                size = new
 
     with handlers({signal.SIGWINCH: resized}):
         resized()  # it may have changed since the container got its first size

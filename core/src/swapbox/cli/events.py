@@ -29,7 +29,7 @@ _BAD_FORMAT = 64
 @click.option("--until", default="", metavar="string", help="Stream events until this timestamp")
 @click.pass_context
 def events(ctx: click.Context, *, filters: Filters, template: str, since: str, until: str) -> int:
-    """Show what happens, as it happens"""
+    """Get real time events from the server."""
     from swapbox.store.event_filters import event_filter
     from swapbox.templates.errors import TemplateError
 

@@ -63,6 +63,7 @@ def _exec(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
             terminal=given["tty"],
             stdin=given["interactive"],
             detach_keys=keys,
+            size=details["console_size"],
         )
 
 

@@ -44,6 +44,10 @@ class Group(click.Group):
 
     context_class = Context
 
+    def names(self, ctx: click.Context) -> list[str]:
+        """Return what its commands can be called, other names for the same one included."""
+        return self.list_commands(ctx)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

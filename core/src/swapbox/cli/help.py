@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import click
 
+from swapbox.cli.groups import Context, Group
+
 COMMON = (
     *("run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "search", "version", "info"),
 )
@@ -147,12 +149,12 @@ def _aliases(ctx: click.Context) -> list[str]:
     root = ctx.find_root()
     assert isinstance(root.command, click.Group)
     top = _children(root, root.command)
-    groups = [(name, command) for name, command in top.items() if isinstance(command, click.Group)]
     found = [
         f"{root.command_path} {group_name} {name}"
-        for group_name, group in groups
-        for name, command in group.commands.items()
-        if command is ctx.command
+        for group_name, group in top.items()
+        if isinstance(group, Group)
+        for name in group.names(Context(group, root, group_name))
+        if group.get_command(Context(group, root, group_name), name) is ctx.command
     ]
     return found + [f"{root.command_path} {name}" for name, command in top.items() if command is ctx.command]
 
@@ -171,8 +173,6 @@ def _aliases(ctx: click.Context) -> list[str]:
 @click.pass_context
 def help(ctx: click.Context, verbs: tuple[str, ...]) -> None:
     """Show help of the command."""
-    from swapbox.cli.groups import Context
-
     found = ctx.find_root()
     for verb in verbs:
         command = found.command.get_command(found, verb) if isinstance(found.command, click.Group) else None

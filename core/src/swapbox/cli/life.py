@@ -135,7 +135,7 @@ def update(ctx: click.Context, /, containers: tuple[str, ...], **given: str) -> 
 
 @click.command(epilog="Example: swapbox port web 80/tcp")
 @click.argument("container")
-@click.argument("private_port", required=False)
+@click.argument("private_port", required=False, metavar="[PRIVATE_PORT[/PROTO]]")
 @click.pass_context
 def port(ctx: click.Context, container: str, private_port: str | None) -> None:
     """List port mappings or a specific mapping for the container."""

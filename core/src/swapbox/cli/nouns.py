@@ -27,6 +27,10 @@ class Noun(Group):
             names.setdefault(where, verb)
         return sorted([*names.values(), *self.commands])
 
+    def names(self, ctx: click.Context) -> list[str]:
+        """Return every name of every verb, in the order of the definition."""
+        return [*self._verbs, *self.commands]
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a verb."""
         where = self._verbs.get(cmd_name)

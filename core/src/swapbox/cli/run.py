@@ -91,6 +91,7 @@ def _run(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
             stdin="stdin" in streams,
             outputs=[stream for stream in OUTPUTS if stream in streams],
             detach_keys=keys,
+            size=size,
         )
 
 

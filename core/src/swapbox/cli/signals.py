@@ -67,7 +67,7 @@ class SignalProxy:
         if self._endings == _PATIENCE:
             # A container's first process ignores what it does not handle, so a user could never get out.
             click.echo(f"\ngot {self._endings} SIGTERM/SIGINTs, forcefully exiting", err=True)
-            raise click.exceptions.Exit(1)
+            raise SystemExit(1)  # nobody takes it for a fault of a plugin, as any Exception might be
         if self._forward:
             self._waiting.append(number)
             os.eventfd_write(self._wake, 1)

@@ -90,6 +90,7 @@ def _start_attached(
             terminal=config.tty,
             stdin=stdin and config.stdin_open,
             detach_keys=detach_keys,
+            size=size,
         )
 
 

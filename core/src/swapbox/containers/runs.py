@@ -83,6 +83,7 @@ class ExecRun:
 
         os.chdir("/")
         container = engine.containers.find(details["container"])
+        client.send(b"C" + container.id.encode())  # it was asked for by whatever name
         started = execute(engine, container, details)
         return cls(engine, container, make_session(started, client), exec_id=details["exec_id"])
 

@@ -9,6 +9,8 @@ Clients talk over a ``SOCK_SEQPACKET`` unix socket; a packet is one letter and i
 letter direction payload
 ====== ========= ===============================================================
 ``S``  to client started; the init's pid
+``P``  to client not started: the image is not here
+``C``  to client the container's id, before it is started
 ``E``  to client not started; a marshalled (class name, message, hint, exit code)
 ``O``  to client bytes of stdout (of the terminal, when there is one)
 ``R``  to client bytes of stderr
