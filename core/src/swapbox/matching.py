@@ -21,15 +21,17 @@ def check_names(filters: Filters, known: Collection[str]) -> None:
 
 
 def truth(filters: Filters, name: str, *, default: bool) -> bool:
-    """Return the value of a filter that is true or false."""
+    """Return the value of a filter that is true or false; as in Docker, what is neither does not count beside it.
+
+    :raises InvalidInput: it is both, or neither.
+    """
     values = set(filters.get(name, ()))
     if not values:
         return default
-    if values <= {"1", "true"}:
-        return True
-    if values <= {"0", "false"}:
-        return False
-    raise InvalidInput(f"invalid filter '{name}=[{' '.join(filters[name])}]'")
+    yes, no = bool(values & {"1", "true"}), bool(values & {"0", "false"})
+    if yes == no:
+        raise InvalidInput(f"invalid filter '{name}=[{' '.join(filters[name])}]'")
+    return yes
 
 
 def matches(patterns: Sequence[str], *texts: str) -> bool:

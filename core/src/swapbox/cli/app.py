@@ -67,6 +67,7 @@ _VERBS = {
     "diff": "files",
     "export": "files",
     "events": "events",
+    "system": "nouns",
     "version": "system",
     "info": "system",
     "plugins": "system",

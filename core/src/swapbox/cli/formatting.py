@@ -106,6 +106,11 @@ class Listing(NamedTuple, Generic[RowT]):
             return table([column.header for column in columns], cells)
         return self._formatted(format, rows, view)
 
+    @property
+    def type(self) -> str:
+        """Go's name of the context with its package, which is ``formatter`` for most."""
+        return self.name if "." in self.name else f"formatter.{self.name}"
+
     def configured(self) -> str:
         """Return the format that Docker's ``config.json`` has for this list; empty without one."""
         return docker_format(self.config) if self.config else ""
@@ -120,7 +125,7 @@ class Listing(NamedTuple, Generic[RowT]):
         text = self._template_text(format, view)
         template = _parse(text)
         try:
-            lines = "".join(template.render(self._context(row, view)) + "\n" for row in rows)
+            lines = "".join(template.render(self.context(row, view)) + "\n" for row in rows)
         except TemplateError as error:
             raise ClientError(f"template parsing error: {error.message}") from None
         if not format.startswith("table"):
@@ -138,7 +143,8 @@ class Listing(NamedTuple, Generic[RowT]):
             text = format.removeprefix("table").strip(" ")
         return text.replace("\\t", "\t").replace("\\n", "\n")
 
-    def _context(self, row: RowT, view: View) -> Any:
+    def context(self, row: RowT, view: View) -> Any:
+        """Return a row as templates see it."""
         from swapbox.templates.values import Method, Struct
 
         methods: dict[str, Method] = {
@@ -146,9 +152,7 @@ class Listing(NamedTuple, Generic[RowT]):
         }
         for name, function in self.methods.items():
             methods[name] = Method(lambda text, function=function: function(row, text), ("string",))
-        return Struct(
-            f"formatter.{self.name}", {}, json=_Json(self.fields, row, view), methods=methods, escapes=True
-        )
+        return Struct(self.type, {}, json=_Json(self.fields, row, view), methods=methods, escapes=True)
 
     def _try(self, format: str) -> None:
         """Carry a template out over a row without content."""
@@ -162,7 +166,7 @@ class Listing(NamedTuple, Generic[RowT]):
         except TemplateError as error:
             raise ClientError(f"failed to parse template: {error.message}") from None
         try:
-            template.render(Struct(f"formatter.{self.name}", {}, json={}, methods=methods))
+            template.render(Struct(self.type, {}, json={}, methods=methods))
         except TemplateError as error:
             raise ClientError(f"failed to execute template: {error.message}") from None
 

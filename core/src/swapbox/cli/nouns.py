@@ -60,11 +60,12 @@ container = Noun(
         **_same(
             "attach", "create", "diff", "exec", "export", "kill", "logs", "pause", "port", "rename", "restart"
         ),
-        **_same("rm", "run", "start", "stop", "unpause", "update", "wait"),
+        **_same("cp", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait"),
         "inspect": "inspect:container_inspect",
         "ls": "ps",
         "list": "ps",
         "ps": "ps",
+        "prune": "prune:container_prune",
         "remove": "rm",
     },
 )
@@ -79,6 +80,7 @@ image = Noun(
         "inspect": "inspect:image_inspect",
         "ls": "images",
         "list": "images",
+        "prune": "prune:image_prune",
         "rm": "rmi",
         "remove": "rmi",
     },
@@ -97,4 +99,11 @@ volume = Noun(
         "rm": "volumes:rm",
         "remove": "volumes:rm",
     },
+)
+
+system = Noun(
+    "system",
+    help="Manage swapbox.",
+    epilog="Example: swapbox system df",
+    verbs={**_same("events", "info"), "df": "disk_usage:df", "prune": "prune:system_prune"},
 )

@@ -39,7 +39,7 @@ def _pair(first: int | None, second: int | None) -> str:
 
 
 STATS: Listing[Usage] = Listing(
-    name="statsContext",
+    name="container.statsContext",
     fields={
         "Container": Field("CONTAINER", lambda usage, _view: usage.subject.shown),
         "Name": Field("NAME", lambda usage, _view: usage.subject.name),

@@ -6,8 +6,8 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from swapbox.containers.launch import cgroup_path
 from swapbox.errors import NotFound
+from swapbox.paths import cgroup_path
 
 if TYPE_CHECKING:
     from swapbox.containers.records import Container

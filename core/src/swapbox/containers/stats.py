@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from swapbox.containers.launch import cgroup_path
 from swapbox.drivers.cgroup import CgroupStats
 from swapbox.errors import NotFound
+from swapbox.paths import cgroup_path
 
 if TYPE_CHECKING:
     from swapbox.containers.listing import Listed

@@ -77,8 +77,8 @@ def storage_drivers(engine: Engine, *, warn: Callable[[str], None]) -> Iterator[
                 warn(f"layers stay in {entry.path}: {error}")
 
 
-def collect(engine: Engine, *, kept: float = KEPT) -> None:
-    """Remove what crashes have left; what cannot be removed now is for the next time.
+def collect(engine: Engine, *, kept: float = KEPT) -> int:
+    """Remove what crashes have left, and return the bytes of blobs that freed; what cannot go now goes next time.
 
     :param kept: see :data:`KEPT`.
     """
@@ -90,10 +90,11 @@ def collect(engine: Engine, *, kept: float = KEPT) -> None:
                 _collect_snapshots(engine, driver, before=before)
                 driver.cleanup()
         needed = _needed(engine)
+        freed = 0
         for digest in list(engine.content.walk()):
             if digest not in needed:
-                engine.content.remove(digest, before=before)
-        engine.content.clean(before=before)
+                freed += engine.content.remove(digest, before=before)
+        return freed + engine.content.clean(before=before)
 
 
 def _collect_snapshots(engine: Engine, driver: StorageDriver, *, before: float) -> None:

@@ -112,15 +112,18 @@ class ContentStore:
             pause(_POLL)
         raise AlreadyExists(f"blob {descriptor.digest} already exists")
 
-    def remove(self, digest: str, *, before: float = math.inf) -> None:
-        """Remove a blob; one that is not there is fine.
+    def remove(self, digest: str, *, before: float = math.inf) -> int:
+        """Remove a blob, and return how many bytes that freed; one that is not there is fine.
 
         :param before: seconds since the epoch; one that was written later stays.
         """
         path = self.path(digest)
         with _border(path), contextlib.suppress(FileNotFoundError):
-            if path.stat().st_mtime < before:
+            status = path.stat()
+            if status.st_mtime < before:
                 path.unlink()
+                return status.st_size
+        return 0
 
     def walk(self) -> Iterator[str]:
         """Yield the digest of every blob, in no promised order."""
