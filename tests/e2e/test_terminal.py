@@ -591,3 +591,34 @@ def test_a_terminal_inside_wants_one_outside(verb: str, swapbox: Sandbox) -> Non
     target = ("busybox", "sh") if verb.startswith("run") else ("shell", "sh") if "exec" in verb else ("shell",)
     result = swapbox(*verb.split(), *target)
     assert (result.code, result.err) == (1, "the input device is not a TTY")
+
+
+# -- pull ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [140, 80])
+def test_a_pull_draws_and_leaves_the_last_states(columns: int, busybox_ref: str, empty_swapbox: Sandbox) -> None:
+    somebody = Person(list(empty_swapbox.argv("pull", busybox_ref)), empty_swapbox.environment, columns=columns)
+    assert somebody.leaves() == 0
+    lines = [line.rstrip() for line in somebody.screen.display if line.strip()]
+    layers = [line for line in lines if re.match(r"[0-9a-f]{12}: ", line)]
+    assert layers
+    assert {line[14:] for line in layers} <= {"Pull complete", "Already exists"}
+    assert lines[0].startswith("latest: Pulling from")
+    assert lines[-1] == busybox_ref
+
+
+def test_run_draws_the_pull_on_stderr(busybox_ref: str, empty_swapbox: Sandbox) -> None:
+    command = empty_swapbox.argv("run", "--rm", busybox_ref, "echo", "hello")
+    somebody = Person(["/bin/sh", "-c", '"$@" | cat >/dev/null', "sh", *command], empty_swapbox.environment)
+    assert somebody.leaves() == 0
+    text = "\n".join(somebody.screen.display)
+    assert "Pull complete" in text
+    assert "hello" not in text
+
+
+def test_a_detached_run_prints_the_id_alone(busybox_ref: str, empty_swapbox: Sandbox) -> None:
+    result = empty_swapbox("run", "-d", busybox_ref, "true")
+    assert re.fullmatch(r"[0-9a-f]{64}", result.out)
+    assert "Pull complete" in result.err
+    empty_swapbox.wait_exited(result.out)

@@ -83,7 +83,7 @@ def check_pull(given: dict[str, Any]) -> None:
 def pull_image(engine: Engine, given: dict[str, Any]) -> None:
     """Get the image; what the pull says goes to stderr."""
     from swapbox.cli.images import report_pull
-    from swapbox.cli.progress import Lines
+    from swapbox.cli.progress import shown
     from swapbox.references import Reference
 
     reference = Reference.parse(given["image"]).with_default_tag()
@@ -94,7 +94,7 @@ def pull_image(engine: Engine, given: dict[str, Any]) -> None:
     report_pull(
         engine,
         given["image"],
-        progress=None if given["quiet"] else Lines(err=True),
+        progress=None if given["quiet"] else shown(err=True),
         platform=given["platform"],
         registry=given["registry"],
         storage=given["storage"],

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from swapbox.cli.app import driver_options, engine_of, for_each, print_error
-from swapbox.cli.progress import Lines
+from swapbox.cli.progress import shown
 from swapbox.errors import NotFound
 from swapbox.references import Reference
 
 if TYPE_CHECKING:
     from swapbox.engine import Engine
+    from swapbox.images.progress import Progress
     from swapbox.images.service import Image
 
 
@@ -38,7 +39,7 @@ def pull(
     if not quiet and not reference.tag and not reference.digest:
         click.echo("Using default tag: latest")
     report_pull(
-        engine, image, progress=None if quiet else Lines(), platform=platform, registry=registry, storage=storage
+        engine, image, progress=None if quiet else shown(), platform=platform, registry=registry, storage=storage
     )
     click.echo(str(reference.with_default_tag()))
 
@@ -47,7 +48,7 @@ def report_pull(
     engine: Engine,
     text: str,
     *,
-    progress: Lines | None,
+    progress: Progress | None,
     platform: str | None,
     registry: str | None,
     storage: str | None,

@@ -1,12 +1,26 @@
-"""What ``pull`` prints while it goes on: one line per change of a layer's state, as Docker does when piped."""
+"""What ``pull`` prints while it goes on: bars in a terminal, else one line per change of a layer's state."""
 
 from __future__ import annotations
 
+import os
 import threading
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from swapbox.cli.bars import Bars
+
 _SILENT = frozenset({"Downloading", "Extracting"})
+
+
+def shown(*, err: bool = False) -> Lines | Bars:
+    """Return what shows a pull's progress on stdout, or on stderr."""
+    if not os.isatty(2 if err else 1):
+        return Lines(err=err)
+    from swapbox.cli.bars import Bars
+
+    return Bars(2 if err else 1)
 
 
 class Lines:
