@@ -25,14 +25,19 @@ def recover(engine: Engine, container: Container) -> Container:
     deadline = time.monotonic() + _TEARDOWN_SECONDS
     while not _is_true(engine, container):
         monitor = container.state.monitor
-        busy = monitor is not None and container.state.boot == boot_id() and monitor.alive()
-        if not busy:
-            _finish(engine, container)
-        elif monitor is None or time.monotonic() > deadline:
-            break
-        else:  # it tears down, and will say so in the record, or start the container again
+        if monitor is not None and container.state.boot == boot_id() and monitor.alive():
+            if time.monotonic() > deadline:
+                break
+            # It tears down, and will say so in the record, or start the container again.
             monitor.wait(_LOOK_SECONDS)
-        container = engine.records.find(container.id)
+            container = engine.records.find(container.id)
+            continue
+        # Only now that the monitor is gone can what it has written be the last word.
+        now = engine.records.find(container.id)
+        if now.state.monitor == monitor:
+            _finish(engine, now)
+            now = engine.records.find(container.id)
+        container = now
     return container
 
 

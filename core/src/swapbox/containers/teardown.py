@@ -41,7 +41,7 @@ def tear_down(engine: Engine, container_id: str, state: RunState, *, restart: bo
             now = engine.records.find(container_id).state
         except NotFound:
             return None
-        state = state._replace(stopped=now.stopped)
+        state = state._replace(stopped=now.stopped, restart_count=now.restart_count)
         if restart and (again := _restarting(container, now, state)) is not None:
             engine.records.set_state(container_id, again, unless=("removing",))
             return again.delay
