@@ -60,6 +60,19 @@ def test_the_same_is_told_as_by_docker(swapbox: Sandbox, docker: Engine, command
     assert ours
 
 
+def test_networks_are_told_of(swapbox: Sandbox, docker: Engine) -> None:
+    lines = []
+    for engine in (swapbox, docker):
+        since = now()
+        engine.ok("run", "--rm", "--network", "none", "busybox", "true")
+        out = engine.ok("events", "--since", since, "--until", now(), "--filter", "type=network")
+        lines.append(
+            [FULL_ID.sub("ID", re.sub(r"ct \S+ ", "ct ", line.split(" ", 1)[1])) for line in out.splitlines()]
+        )
+    assert lines[0] == lines[1]
+    assert len(lines[0]) == 2
+
+
 def test_an_end_is_told_with_its_code_and_duration(swapbox: Sandbox) -> None:
     since = now()
     swapbox("run", "--name", "c1", "busybox", "sh", "-c", "exit 3")

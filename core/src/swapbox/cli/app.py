@@ -67,6 +67,7 @@ _VERBS = {
     "diff": "files",
     "export": "files",
     "events": "events",
+    "history": "history",
     "system": "nouns",
     "version": "system",
     "info": "system",
@@ -78,7 +79,7 @@ _VERBS = {
 _FUNCTIONS = {"exec": "exec_"}  # exec is a function of Python's
 
 # Verbs of Docker's that are still to come: one of these is no misspelling.
-_TO_COME = ("build", "history", "import", "load", "login", "logout", "network", "push", "save", "search")
+_TO_COME = ("build", "import", "load", "login", "logout", "network", "push", "save", "search")
 
 
 class Verbs(Group):

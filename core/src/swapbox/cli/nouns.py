@@ -75,7 +75,7 @@ image = Noun(
     help="Manage images.",
     epilog="Example: swapbox image ls",
     verbs={
-        **_same("pull", "tag"),
+        **_same("history", "pull", "tag"),
         "from-host": "images:from_host",
         "inspect": "inspect:image_inspect",
         "ls": "images",

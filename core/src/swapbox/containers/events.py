@@ -17,3 +17,11 @@ def happened(engine: Engine, container: Container, action: str, **attributes: st
     config = container.config
     given = {**attributes, **config.labels, "image": config.image, "name": container.name}
     engine.emit("container", action, container.id, given)
+
+
+def network_event(engine: Engine, container: Container, action: str) -> None:
+    """Emit that a container is connected to its network, or disconnected; ``none`` is of the type ``null``."""
+    config = container.config
+    name = config.network or config.network_driver
+    kind = "null" if config.network_driver == "none" else config.network_driver
+    engine.emit("network", action, name, {"container": container.id, "name": name, "type": kind})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swapbox.containers import files
-from swapbox.containers.events import happened
+from swapbox.containers.events import happened, network_event
 from swapbox.containers.records import Container
 from swapbox.containers.session import ATTACH_SOCKET
 from swapbox.containers.spec import build_spec
@@ -192,6 +192,7 @@ def _connect(engine: Engine, container: Container, init: int) -> None:
     config = container.config
     driver = engine.selector.open("network", made_with=config.network_driver)
     driver.connect(Path(f"/proc/{init}/ns/net"), container_endpoint(container))
+    network_event(engine, container, "connect")
 
 
 def container_endpoint(container: Container) -> Endpoint:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swapbox.containers.events import happened
+from swapbox.containers.events import happened, network_event
 from swapbox.containers.launch import container_endpoint, rootfs_path
 from swapbox.containers.records import Container, RunState
 from swapbox.errors import NotFound, SwapboxError
@@ -74,6 +74,7 @@ def _tell_end(engine: Engine, container: Container, state: RunState) -> None:
         happened(engine, container, "oom")
     seconds = max(0, state.finished - state.started) // 10**9
     happened(engine, container, "die", exitCode=str(state.exit_code), execDuration=str(seconds))
+    network_event(engine, container, "disconnect")
 
 
 def free(engine: Engine, container: Container) -> bool:
