@@ -71,7 +71,7 @@ _VERBS = {
     "system": "nouns",
     "version": "system",
     "info": "system",
-    "plugins": "system",
+    "plugins": "plugin_list",
     "volume": "nouns",
     "help": "help",
 }

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from swapbox.cli.app import ClientError
+
+if TYPE_CHECKING:
+    from swapbox.templates.values import Struct
+
+
+def structs(document: Mapping[str, Any], type: str) -> Struct:
+    """Return a document as a Go struct whose objects are structs, too, and its lists of texts ``[]string``.
+
+    :param type: Go's name of the outermost; the others are named after their fields.
+    """
+    from swapbox.templates.values import Slice, Struct
+
+    def value(item: Any, name: str) -> Any:
+        if isinstance(item, Mapping):
+            return structs(item, f"system.{name}")
+        if isinstance(item, list):
+            texts = all(isinstance(one, str) for one in item)
+            return Slice((value(one, name) for one in item), "[]string" if texts else f"[]system.{name}")
+        return item
+
+    fields = {name: value(item, name) for name, item in document.items()}
+    return Struct(type, fields, pointer=False)
 
 
 class ObjectFormat:

@@ -1,17 +1,17 @@
-"""``version``, ``info`` and ``plugins``."""
+"""``version`` and ``info``."""
 
 from __future__ import annotations
 
 import os
 import platform
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from swapbox import __version__
-from swapbox.cli.app import engine_of
-from swapbox.cli.groups import Group
-from swapbox.drivers.common import API_VERSION, KINDS, Broken, Kind, Supported, Unsupported
+from swapbox.cli.app import ClientError, engine_of
+from swapbox.drivers.common import API_VERSION, KINDS, Broken, Kind, Unsupported
 from swapbox.errors import SwapboxError
 
 if TYPE_CHECKING:
@@ -19,9 +19,18 @@ if TYPE_CHECKING:
     from swapbox.plugins.selection import Candidate
 
 
-@click.command(epilog="Example: swapbox version")
-def version() -> None:
+_FORMAT = click.option("-f", "--format", default="", metavar="TEMPLATE", help="A Go template, or json.")
+
+
+@click.command(epilog="Example: swapbox version --format '{{.Server.Version}}'")
+@_FORMAT
+def version(*, format: str) -> None:
     """Show the swapbox version information."""
+    if format:
+        from swapbox.cli.host_documents import version_document
+
+        _show(format, "system.versionInfo", version_document, name="version")
+        return
     rows = (
         ("Version", __version__),
         ("Driver API", ".".join(map(str, API_VERSION))),
@@ -32,28 +41,46 @@ def version() -> None:
     click.echo("swapbox:\n" + "".join(f" {name + ':':<12} {value}\n" for name, value in rows), nl=False)
 
 
+def _show(format: str, type: str, document: Callable[[], dict[str, Any]], *, name: str = "") -> None:
+    """Print a document of Docker's API through a template."""
+    from swapbox.cli.objects import ObjectFormat, structs
+
+    template = ObjectFormat(format, name=name)
+    try:
+        click.echo(template.render(structs(document(), type)))
+    except ClientError:
+        click.echo()  # Docker ends the line that it has begun
+        raise
+
+
 @click.command(epilog="Example: swapbox info --why")
 @click.option(
     "--why", is_flag=True, help="Explain for every kind which driver is chosen, and what was passed over."
 )
+@_FORMAT
 @click.pass_context
-def info(ctx: click.Context, *, why: bool) -> None:
+def info(ctx: click.Context, *, why: bool, format: str) -> None:
     """Display system-wide information."""
     engine = engine_of(ctx)
     if why:
         for kind in KINDS:
             _explain(engine, kind)
         return
-    states = [container.state.status for container in engine.containers.all()]
-    running = states.count("running")
+    from swapbox.cli.host_documents import chosen_name, counts, info_document, runtimes
+
+    if format:
+        _show(format, "system.dockerInfo", lambda: info_document(engine))
+        return
+    found = counts(engine)
     rows = [
-        ("Containers", str(len(states))),
-        (" Running", str(running)),
-        (" Stopped", str(len(states) - running)),
+        ("Containers", str(found["Containers"])),
+        (" Running", str(found["ContainersRunning"])),
+        (" Paused", str(found["ContainersPaused"])),
+        (" Stopped", str(found["ContainersStopped"])),
         ("Images", str(len(engine.images.all()))),
-        *((_TITLES[kind], _chosen(engine, kind)) for kind in KINDS),
-        ("Runtimes", " ".join(_runtimes(engine))),
-        ("Default Runtime", _chosen(engine, "isolation")),
+        *((_TITLES[kind], chosen_name(engine, kind)) for kind in KINDS),
+        ("Runtimes", " ".join(runtimes(engine))),
+        ("Default Runtime", chosen_name(engine, "isolation")),
         ("Root", str(engine.paths.root)),
         ("Run Root", str(engine.paths.run_root)),
         ("Rootless", str(engine.unprivileged).lower()),
@@ -81,19 +108,6 @@ _TITLES = {
 }
 
 
-def _chosen(engine: Engine, kind: Kind) -> str:
-    try:
-        return engine.selector.choose(kind).name
-    except SwapboxError as error:
-        return f"none: {error.message}"
-
-
-def _runtimes(engine: Engine) -> list[str]:
-    """Return the isolation drivers that work here, which Docker calls runtimes."""
-    _, candidates = engine.selector.explain("isolation")
-    return sorted(one.offer.spec.name for one in candidates if isinstance(one.result, Supported))
-
-
 def _explain(engine: Engine, kind: Kind) -> None:
     chosen, candidates = engine.selector.explain(kind)
     if isinstance(chosen, SwapboxError):
@@ -113,28 +127,3 @@ def _result(candidate: Candidate) -> str:
     if isinstance(candidate.result, Broken):
         return f"broken: {candidate.result.error}"
     return "supported" if candidate.result is not None else "not asked"
-
-
-@click.group(cls=Group)
-def plugins() -> None:
-    """Manage plugins."""
-
-
-@plugins.command("ls", epilog="Example: swapbox plugins ls")
-@click.pass_context
-def plugins_ls(ctx: click.Context) -> None:
-    """List drivers on offer, and plugins in quarantine."""
-    from swapbox.cli.tables import table
-
-    found = engine_of(ctx).plugins
-    found.check()
-    rows = [
-        (kind, offer.spec.name, offer.distribution, offer.spec.summary)
-        for kind in KINDS
-        for offer in sorted(found.offers(kind), key=lambda offer: offer.spec.name)
-    ]
-    click.echo(table(("KIND", "NAME", "DISTRIBUTION", "SUMMARY"), rows), nl=False)
-    for bad in found.quarantined:
-        click.echo(f"quarantined: plugin {bad.name!r} of {bad.distribution} {bad.version}: {bad.error}", err=True)
-    for entry in found.left_out:
-        click.echo(f"left out: plugin {entry.name!r} of {entry.distribution}", err=True)

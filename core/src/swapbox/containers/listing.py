@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from swapbox.engine import Engine
 
-RUNNING = frozenset({"running", "paused", "restarting"})
-"""The statuses of containers that ``ps`` shows without ``--all``."""
-
 
 class Listed:
     """A container in a list; ``created`` in nanoseconds since the epoch.
@@ -49,7 +46,7 @@ class Listed:
     @property
     def running(self) -> bool:
         """Whether Docker counts it as running."""
-        return self.state.status in RUNNING
+        return self.state.running
 
 
 def listed(engine: Engine, *, everything: bool) -> Iterator[Listed]:
@@ -60,15 +57,15 @@ def listed(engine: Engine, *, everything: bool) -> Iterator[Listed]:
     where = "" if everything else " WHERE json_extract(state, '$.monitor') IS NOT NULL"
     for row in engine.database.rows(f"SELECT * FROM containers{where} ORDER BY created DESC"):
         state = RunState.from_json(row["state"])
-        health = row["health"] if "health" in row.keys() else ""  # noqa: SIM118 (a row is no mapping)
+        health = _health(row["health"])
         if state.monitor is not None:
             try:
                 now = engine.containers.refresh(engine.records.find(row["id"]))
             except NotFound:  # removed meanwhile
                 continue
-            state = now.state
-        if everything or state.status in RUNNING:
-            yield Listed(row, state, _health(health))
+            state, health = now.state, now.health.status if now.health else "none"
+        if everything or state.running:
+            yield Listed(row, state, health)
 
 
 def _health(text: str) -> str:
