@@ -78,6 +78,7 @@ def both(docker: Engine, swapbox: Sandbox) -> Iterator[tuple[Engine, Sandbox]]:
 def alike(text: str) -> str:
     text = re.sub(r"\b[0-9a-f]{64}\b", "ID", text)
     text = text.replace("Error response from daemon:", "Error:").replace("docker", "swapbox")
+    text = text.replace("other=,kind=b", "kind=b,other=")  # Docker shows the labels of a volume in any order
     text = text.replace("Usage:  swapbox volume COMMAND", "Usage:  swapbox volume")  # Docker has it both ways
     return re.split(r"\nExample|\nS?Run '", text)[0].removesuffix("\n")
 

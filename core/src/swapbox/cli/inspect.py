@@ -44,10 +44,17 @@ def _image(engine: Engine, name: str, _size: bool) -> dict[str, Any]:
     return image_document(engine.images.find(name))
 
 
+def _volume(engine: Engine, name: str, _size: bool) -> dict[str, Any]:
+    from swapbox.cli.volumes import volume_document
+
+    return volume_document(engine, engine.volumes.find(name))
+
+
 # In the order in which Docker looks, when no type is given.
 _KINDS: Mapping[str, Kind] = {
     "container": Kind("container.InspectResponse", _container),
     "image": Kind("image.InspectResponse", _image),
+    "volume": Kind("volume.Volume", _volume),
 }
 
 
@@ -57,15 +64,17 @@ _format_option = click.option("-f", "--format", default="", metavar="TEMPLATE", 
 @click.command(epilog="Example: swapbox inspect --format '{{.State.Status}} {{.State.Pid}}' web")
 @_format_option
 @click.option("-s", "--size", is_flag=True, help="Say how much disk a container uses.")
-@click.option("--type", "kind", default="", metavar="TYPE", help="Look at this type only: container or image.")
+@click.option(
+    "--type", "kind", default="", metavar="TYPE", help="Look at this type only: container, image or volume."
+)
 @click.argument("names", nargs=-1, required=True, metavar="NAME|ID [NAME|ID...]")
 @click.pass_context
 def inspect(ctx: click.Context, names: tuple[str, ...], *, format: str, size: bool, kind: str) -> int:
-    """Return low-level information on containers and images."""
+    """Return low-level information on containers, images and volumes."""
     if kind and kind not in _DOCKERS_TYPES:
         known = ", ".join(f'"{name}"' for name in _DOCKERS_TYPES)
         raise ClientError(f'unknown type: "{kind}": must be one of {known}')
-    return _show(engine_of(ctx), names, (kind,) if kind else tuple(_KINDS), format, size=size)
+    return show(engine_of(ctx), names, (kind,) if kind else tuple(_KINDS), format, size=size)
 
 
 @click.command("inspect", epilog="Example: swapbox container inspect --size web")
@@ -75,7 +84,7 @@ def inspect(ctx: click.Context, names: tuple[str, ...], *, format: str, size: bo
 @click.pass_context
 def container_inspect(ctx: click.Context, containers: tuple[str, ...], *, format: str, size: bool) -> int:
     """Display detailed information on one or more containers."""
-    return _show(engine_of(ctx), containers, ("container",), format, size=size)
+    return show(engine_of(ctx), containers, ("container",), format, size=size)
 
 
 @click.command("inspect", epilog="Example: swapbox image inspect --format '{{.Config.Env}}' alpine")
@@ -84,11 +93,16 @@ def container_inspect(ctx: click.Context, containers: tuple[str, ...], *, format
 @click.pass_context
 def image_inspect(ctx: click.Context, images: tuple[str, ...], *, format: str) -> int:
     """Display detailed information on one or more images."""
-    return _show(engine_of(ctx), images, ("image",), format, size=False)
+    return show(engine_of(ctx), images, ("image",), format)
 
 
-def _show(engine: Engine, names: Sequence[str], kinds: Sequence[str], format: str, *, size: bool) -> int:
-    """Print what is found, then what is wrong; return the exit code."""
+def show(engine: Engine, names: Sequence[str], kinds: Sequence[str], format: str, *, size: bool = False) -> int:
+    """Print the documents of what is found, then what is wrong; return the exit code.
+
+    :param kinds: where to look, the first that has a name wins: ``container``, ``image``, ``volume``.
+    :param format: a template, ``json``, or empty for JSON that is easy to read.
+    :raises ClientError: the template cannot be read.
+    """
     errors: list[SwapboxError] = []
     documents = _documents(engine, names, kinds, errors, size=size)
     if format in ("", "json"):

@@ -167,26 +167,9 @@ def volume_document(engine: Engine, volume: Volume) -> dict[str, Any]:
 @click.pass_context
 def inspect(ctx: click.Context, volumes: tuple[str, ...], *, format: str) -> int:
     """Display detailed information on one or more volumes."""
-    import json
+    from swapbox.cli.inspect import show
 
-    engine = engine_of(ctx)
-    found, errors = [], []
-    for name in volumes:
-        try:
-            found.append(volume_document(engine, engine.volumes.find(name)))
-        except SwapboxError as error:
-            errors.append(error)
-    if not format:
-        click.echo(json.dumps(found, indent=4))
-    else:
-        from swapbox.cli.objects import ObjectFormat
-
-        template = ObjectFormat(format)
-        for document in found:
-            click.echo(template.render(document))
-    for failure in errors:
-        print_error(failure)
-    return 1 if errors else 0
+    return show(engine_of(ctx), volumes, ("volume",), format)
 
 
 # -- prune --------------------------------------------------------------------------------------------------------
