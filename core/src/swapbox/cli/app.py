@@ -63,6 +63,7 @@ _VERBS = {
     "top": "top",
     "stats": "stats",
     "inspect": "inspect",
+    "commit": "files",
     "cp": "files",
     "diff": "files",
     "export": "files",

@@ -1,4 +1,4 @@
-"""``diff``, ``export`` and ``cp``."""
+"""``diff``, ``export``, ``cp`` and ``commit``."""
 
 from __future__ import annotations
 
@@ -173,6 +173,39 @@ def _say_copied(size: int, where: str, options: _Options) -> None:
         from swapbox.cli.units import human_size
 
         click.echo(f"Successfully copied {human_size(size, precision=3)} to {where}", err=True)
+
+
+@click.command(epilog="Example: swapbox commit -m 'with tools' -c 'CMD [\"sh\"]' web web:tools")
+@click.option("-a", "--author", default="", metavar="string", help="Author (e.g., 'J. Hannibal <h@example.com>').")
+@click.option(
+    "-c", "--change", "changes", multiple=True, help="Apply Dockerfile instruction to the created image."
+)
+@click.option("-m", "--message", default="", metavar="string", help="Commit message.")
+@click.option("--pause/--no-pause", "-p", default=True, help="Pause container during commit (default true).")
+@click.argument("container")
+@click.argument("reference", metavar="[REPOSITORY[:TAG]]", required=False, default="")
+@click.pass_context
+def commit(
+    ctx: click.Context,
+    container: str,
+    reference: str,
+    *,
+    author: str,
+    changes: tuple[str, ...],
+    message: str,
+    pause: bool,
+) -> None:
+    """Create a new image from a container's changes."""
+    from swapbox.containers.commit import CommitOptions
+    from swapbox.containers.commit import commit as make_image
+    from swapbox.references import Reference
+
+    with _clients_mistakes():
+        if reference and Reference.parse(reference).digest:
+            raise ClientError("refusing to create a tag with a digest reference")
+    engine = engine_of(ctx)
+    options = CommitOptions(reference, author, message, changes, pause)
+    click.echo(make_image(engine, engine.containers.find(container), options).id)
 
 
 def write_stdout(data: bytes) -> None:

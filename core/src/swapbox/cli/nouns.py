@@ -57,10 +57,8 @@ container = Noun(
     help="Manage containers.",
     epilog="Example: swapbox container ls -a",
     verbs={
-        **_same(
-            "attach", "create", "diff", "exec", "export", "kill", "logs", "pause", "port", "rename", "restart"
-        ),
-        **_same("cp", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait"),
+        **_same("attach", "commit", "cp", "create", "diff", "exec", "export", "kill", "logs", "pause", "port"),
+        **_same("rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait"),
         "inspect": "inspect:container_inspect",
         "ls": "ps",
         "list": "ps",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from swapbox.containers import lookup
+from swapbox.containers.events import happened
 from swapbox.containers.extract import Extractor
 from swapbox.containers.inside import opened
 from swapbox.errors import Conflict, InvalidInput, NotFound, PermissionDenied, SwapboxError
@@ -115,8 +116,7 @@ def container_source(
         stack.callback(place.close)
         top = given or lookup.base_name(place.path)
         yield Source(place.parent, place.base, place.info, "" if top == "/" else top)
-        attributes = {"name": container.name, "image": container.config.image, "path": path}
-        engine.emit("container", "archive-path", container.id, attributes)
+        happened(engine, container, "archive-path")
 
 
 def write_archive(source: Source, write: Callable[[bytes], object]) -> None:
@@ -250,8 +250,7 @@ def container_target(
         warn=engine.warn,
     ) as target:
         yield target
-    attributes = {"name": container.name, "image": container.config.image, "path": path}
-    engine.emit("container", "extract-to-dir", container.id, attributes)
+    happened(engine, container, "extract-to-dir")
 
 
 def _check_writable(container: Container, path: str) -> None:

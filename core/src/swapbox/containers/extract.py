@@ -17,14 +17,13 @@ from pathlib import Path
 from swapbox.errors import Conflict, DataError, from_os_error
 from swapbox.images.attributes import Attributes
 from swapbox.images.rooted import Directory, RootedTree, split
+from swapbox.images.sparse import is_hole
 from swapbox.images.tarstream import BLOCK, DIRECTORY, FIFO, HARDLINK, REGULAR, SYMLINK, TarEntry
 from swapbox.linux import descent
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _ATTEMPTS = 3
-_ZEROS = bytes(1024 * 1024)
-_HOLE = 64 * 1024
 
 
 class Extractor:
@@ -192,7 +191,7 @@ def _mount_of(fd: int) -> str:
 
 def _write_all(fd: int, piece: bytes | memoryview) -> None:
     """Write a piece; a long one of zeros leaves a hole."""
-    if len(piece) >= _HOLE and piece == _ZEROS[: len(piece)]:
+    if is_hole(piece):
         os.lseek(fd, len(piece), os.SEEK_CUR)
         return
     view = memoryview(piece)

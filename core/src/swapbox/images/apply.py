@@ -24,6 +24,7 @@ from collections.abc import Callable
 from swapbox.config import Limits
 from swapbox.drivers.storage import LayerTarget
 from swapbox.errors import DataError, PermissionDenied, SwapboxError, Unavailable, Unsupported
+from swapbox.images import sparse
 from swapbox.images.attributes import Attributes, forget_xattrs
 from swapbox.images.compression import RATIO_FREE, ByteSource
 from swapbox.images.rooted import Directory, RootedTree, clear, make_directory, remove, split
@@ -192,6 +193,8 @@ class _Layer:
         try:
             if entry.sparse is None:
                 self._copy(fd, entry.size)
+                if entry.size >= sparse.HOLE:
+                    os.ftruncate(fd, entry.size)  # it may end with a hole
             else:
                 self._copy_sparse(fd, entry)
             self._attributes.set_open(entry, fd)
@@ -203,6 +206,9 @@ class _Layer:
         while length:
             piece = read(length)
             length -= len(piece)
+            if sparse.is_hole(piece):
+                os.lseek(fd, len(piece), os.SEEK_CUR)
+                continue
             while piece:
                 piece = piece[os.write(fd, piece) :]
 

@@ -31,20 +31,20 @@ Consume = Callable[[Sequence[Layer]], None]
 class Pulled(NamedTuple):
     """An image whose blobs are all in the content store.
 
-    :param reference: what was asked for, with its tag or digest.
     :param target: what the reference names: an index or a manifest.
     :param manifest: the manifest for the platform.
     :param config: the image config, parsed.
     :param config_digest: the image's id.
     :param layers: the lowest first.
+    :param reference: what was asked for, with its tag or digest; None for what was not pulled.
     """
 
-    reference: Reference
     target: Descriptor
     manifest: Descriptor
     config: dict[str, Any]
     config_digest: str
     layers: tuple[Descriptor, ...]
+    reference: Reference | None = None
 
 
 def pull(
@@ -82,12 +82,12 @@ def pull(
     for descriptor, data in reversed(chosen.documents):
         content.write(descriptor, data)
     return Pulled(
-        reference=reference,
         target=chosen.documents[0][0],
         manifest=chosen.documents[-1][0],
         config=config.value,
         config_digest=chosen.manifest.config.digest,
         layers=chosen.manifest.layers,
+        reference=reference,
     )
 
 

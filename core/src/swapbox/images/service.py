@@ -16,6 +16,7 @@ from swapbox.references import Reference
 if TYPE_CHECKING:
     import sqlite3
 
+    from swapbox.config import Limits
     from swapbox.descriptors import Descriptor
     from swapbox.engine import Engine
     from swapbox.images.layers import Layer
@@ -154,7 +155,9 @@ class Images:
                 verify=self._verify,
                 consume=lambda layers: self._unpack(layers, storage=choice.name, progress=progress, lease=lease),
             )
-            new = self._register(reference, pulled, storage=choice.name)
+            names = [] if reference.digest else [str(reference)]  # as in Docker, a tag beside a digest is no name
+            names.append(f"{reference.name}@{pulled.target.digest}")
+            new = self._register(names, pulled, storage=choice.name)
         image = self.find(pulled.config_digest)
         image_event(engine, image, "pull", id=reference.familiar, name=reference.familiar_name)
         self._collect_garbage()
@@ -166,7 +169,13 @@ class Images:
         )
 
     def _unpack(
-        self, layers: Sequence[Layer], *, storage: str, progress: Progress, lease: Lease | None = None
+        self,
+        layers: Sequence[Layer],
+        *,
+        storage: str,
+        progress: Progress,
+        lease: Lease | None = None,
+        limits: Limits | None = None,
     ) -> None:
         from swapbox.images.unpack import chain_ids, unpack_layers
 
@@ -179,13 +188,13 @@ class Images:
             layers,
             capabilities=choice.offer.spec.capabilities,
             progress=progress,
-            limits=self._engine.config.limits,
+            limits=limits or self._engine.config.limits,
             unprivileged=self._engine.unprivileged,
             warn=self._engine.warn,
         )
 
-    def _register(self, reference: Reference, pulled: Pulled, *, storage: str) -> bool:
-        """Write the image's rows; the blobs and snapshots they name are all there."""
+    def _register(self, names: Sequence[str], pulled: Pulled, *, storage: str) -> bool:
+        """Write the image's rows, and say whether one is new; the blobs and snapshots they name are all there."""
         from swapbox.images.unpack import SIZE_LABEL, chain_ids
 
         chains = chain_ids(pulled.config["rootfs"]["diff_ids"])
@@ -193,13 +202,9 @@ class Images:
         size = sum(int(driver.stat(chain).labels.get(SIZE_LABEL, 0)) for chain in chains)
         blobs = {pulled.target.digest, pulled.manifest.digest, pulled.config_digest}
         blobs |= {layer.digest for layer in pulled.layers}
-        names = [] if reference.digest else [str(reference)]  # as in Docker, a tag beside a digest is no name
-        names.append(f"{reference.name}@{pulled.target.digest}")
-        database = self._database
+        database, marks = self._database, ",".join("?" * len(names))
         with database.transaction():
-            known = database.rows(
-                "SELECT name, image FROM image_names WHERE name IN (?, ?)", (names[0], names[-1])
-            )
+            known = database.rows(f"SELECT name, image FROM image_names WHERE name IN ({marks})", names)
             database.execute(
                 "INSERT INTO images VALUES (?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE"
                 " SET manifest = excluded.manifest, target = excluded.target",
@@ -248,10 +253,25 @@ class Images:
             if output is not None:
                 from_host.write_layout(output, image, name=reference.familiar)
             descriptor = from_host.write_image(lease.content, image)
-            return self._adopt(reference, descriptor, storage=storage, lease=lease)
+            names = [str(reference), f"{reference.name}@{descriptor.digest}"]
+            return self.adopt(descriptor, names=names, storage=storage, lease=lease)
 
-    def _adopt(self, reference: Reference, descriptor: Descriptor, *, storage: str | None, lease: Lease) -> Image:
-        """Unpack and register an image whose blobs are in the content store already, under a lease."""
+    def adopt(
+        self,
+        descriptor: Descriptor,
+        *,
+        names: Sequence[str],
+        lease: Lease,
+        storage: str | None = None,
+        limits: Limits | None = None,
+    ) -> Image:
+        """Unpack and register an image whose blobs are in the content store already, under a lease.
+
+        :param descriptor: of its manifest.
+        :param names: canonical references that are to name it; none for an image without a name.
+        :param storage: the driver to unpack for, instead of the default one.
+        :param limits: what its layers may ask of this host, instead of what the configuration says.
+        """
         from swapbox.images.manifests import parse_config, parse_manifest
         from swapbox.images.progress import Silent
         from swapbox.images.pull import Pulled
@@ -261,10 +281,11 @@ class Images:
         config = parse_config(content.read(manifest.config.digest))
         choice = self._engine.selector.choose("storage", name=storage)
         layers = _stored_layers(content, manifest.layers, config.diff_ids)
-        self._unpack(layers, storage=choice.name, progress=Silent(), lease=lease)
+        self._unpack(layers, storage=choice.name, progress=Silent(), lease=lease, limits=limits)
         digest = manifest.config.digest
-        pulled = Pulled(reference, descriptor, descriptor, config.value, digest, manifest.layers)
-        self._register(reference, pulled, storage=choice.name)
+        self._register(
+            names, Pulled(descriptor, descriptor, config.value, digest, manifest.layers), storage=choice.name
+        )
         return self.find(digest)
 
     def ensure_unpacked(self, image: Image, *, storage: str) -> None:

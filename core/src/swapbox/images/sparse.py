@@ -12,6 +12,19 @@ Segments = tuple[tuple[int, int], ...]
 
 _MAP_LIMIT = 1024 * 1024
 
+HOLE = 64 * 1024
+"""Bytes of zeros that are worth a hole."""
+
+_ZEROS = bytes(1024 * 1024)
+
+
+def is_hole(piece: bytes | memoryview) -> bool:
+    """Say whether a piece of a file is zeros and long enough to be left out."""
+    length = len(piece)
+    if not HOLE <= length <= len(_ZEROS) or piece[0] or piece[length - 1]:
+        return False
+    return bytes(piece) == _ZEROS[:length]
+
 
 def from_header(header: bytes, block: Callable[[], bytes], number: Callable[[bytes], int]) -> tuple[Segments, int]:
     """Read the map and the real size from an old GNU header and the blocks that follow it.

@@ -1,0 +1,303 @@
+"""``docker commit``: what a container has changed becomes one more layer, and the whole an image."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from swapbox.config import Limits
+from swapbox.containers.diff import changes
+from swapbox.containers.events import happened
+from swapbox.containers.inside import image_opened, opened
+from swapbox.descriptors import (
+    DOCKER_CONFIG,
+    DOCKER_LAYER,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    Descriptor,
+)
+from swapbox.errors import Conflict, NotFound, Unsupported
+from swapbox.images.instructions import apply_changes
+from swapbox.images.lease import Lease
+from swapbox.images.manifests import parse_manifest
+from swapbox.images.rooted import RootedTree
+from swapbox.images.tarwriter import TarWriter
+from swapbox.references import Reference
+from swapbox.store.staging import StagedBlob
+
+if TYPE_CHECKING:
+    from swapbox.containers.config import Healthcheck
+    from swapbox.containers.records import Container
+    from swapbox.drivers.storage import Change
+    from swapbox.engine import Engine
+    from swapbox.images.service import Image
+
+_GZIP = 31  # zlib's wbits: the largest window, gzip framing
+_OWN_LAYERS = Limits(max_ratio=2**40)
+_WHITEOUT = ".wh."
+
+
+class CommitOptions(NamedTuple):
+    """What ``commit`` takes.
+
+    :param reference: the new image's name; empty for none.
+    :param changes: Dockerfile instructions.
+    :param pause: a container that runs stands still meanwhile.
+    """
+
+    reference: str = ""
+    author: str = ""
+    comment: str = ""
+    changes: Sequence[str] = ()
+    pause: bool = True
+
+
+class _NewLayer(NamedTuple):
+    descriptor: Descriptor
+    diff_id: str
+
+
+def commit(engine: Engine, container: Container, options: CommitOptions) -> Image:
+    """Make an image of a container.
+
+    :raises InvalidInput: the reference or a change is wrong.
+    :raises NotFound: the image that the container was made from is gone.
+    :raises Conflict: the container is being removed.
+    """
+    names = [str(Reference.parse(options.reference).with_default_tag())] if options.reference else []
+    if container.state.status in ("removing", "dead"):
+        what = "Dead" if container.state.status == "dead" else "being removed"
+        raise Conflict(f"You cannot commit container {container.id} which is {what}")
+    parent = engine.images.find(container.config.image_id)
+    settings = _settings(container, parent, options.changes)
+    manifest = parse_manifest(engine.content.read(parent.manifest))
+    docker = manifest.media_type == DOCKER_MANIFEST
+    with Lease(engine) as lease:
+        for digest in (manifest.config.digest, *(layer.digest for layer in manifest.layers)):
+            lease.take(digest)
+        layer = _write_layer(engine, container, options, lease, docker=docker)
+        config = lease.content.put(_json(_config(container, parent, settings, layer, options)))
+        layers = [*manifest.layers, *([layer.descriptor] if layer else [])]
+        size = engine.content.size(config)
+        document = {
+            "schemaVersion": 2,
+            "mediaType": manifest.media_type,
+            "config": Descriptor(DOCKER_CONFIG if docker else OCI_CONFIG, config, size).to_json(),
+            "layers": [one.to_json() for one in layers],
+        }
+        data = _json(document)
+        descriptor = Descriptor(DOCKER_MANIFEST if docker else OCI_MANIFEST, lease.content.put(data), len(data))
+        image = engine.images.adopt(
+            descriptor, names=names, storage=container.config.storage, lease=lease, limits=_OWN_LAYERS
+        )
+    happened(
+        engine, container, "commit", comment=options.comment, imageID=image.id, imageRef=names[0] if names else ""
+    )
+    return image
+
+
+# -- the layer ----------------------------------------------------------------------------------------------------
+
+
+def _write_layer(
+    engine: Engine, container: Container, options: CommitOptions, lease: Lease, *, docker: bool
+) -> _NewLayer | None:
+    """Store the layer; None when the container has changed nothing."""
+    with StagedBlob(engine.paths.content) as blob:
+        packed = _Packed(blob)
+        with _standing_still(engine, container) if options.pause else contextlib.nullcontext():
+            with opened(engine, container) as root, image_opened(engine, container) as image:
+                archive = TarWriter(packed.write)
+                _write_root(archive, root, image)
+                _write_changes(archive, root, changes(engine, container, root), engine)
+        if not archive.size:
+            return None
+        archive.finish()
+        packed.finish()
+        lease.take(blob.digest)
+        blob.publish()
+        media_type = DOCKER_LAYER if docker else f"{OCI_LAYER}+gzip"
+        return _NewLayer(Descriptor(media_type, blob.digest, blob.size), packed.digest)
+
+
+def _write_root(archive: TarWriter, root: int, image: int) -> None:
+    """Write an entry for the root directory when its own owner or mode is another than the image's."""
+    now, before = os.fstat(root), os.fstat(image)
+    if (now.st_mode, now.st_uid, now.st_gid) != (before.st_mode, before.st_uid, before.st_gid):
+        archive.add(b"./", root, b".", now)
+
+
+def _write_changes(archive: TarWriter, root: int, found: Iterator[Change], engine: Engine) -> None:
+    with RootedTree(Path(f"/proc/self/fd/{root}")) as tree:
+        for change in found:
+            directory, _, name = change.path[1:].rpartition("/")
+            if name.startswith(_WHITEOUT):
+                engine.warn(f"{change.path} is left out: in a layer such a name marks a deletion")
+            elif change.kind == "D":
+                archive.mark(os.fsencode(f"{directory}/{_WHITEOUT}{name}".lstrip("/")))
+            else:
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # gone meanwhile
+                    parent = tree.open(os.fsencode(directory))
+                    base = os.fsencode(name)
+                    info = os.stat(base, dir_fd=parent.fd, follow_symlinks=False)
+                    archive.add(os.fsencode(change.path[1:]), parent.fd, base, info)
+
+
+class _Packed:
+    """Compresses a layer and hashes what it was before."""
+
+    def __init__(self, blob: StagedBlob) -> None:
+        self._blob = blob
+        self._hash = hashlib.sha256()
+        self._compressor: Any = _compressor()
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def write(self, data: bytes) -> None:
+        self._hash.update(data)
+        if packed := self._compressor.compress(data):
+            self._blob.write(packed)
+
+    def finish(self) -> None:
+        self._blob.write(self._compressor.flush())
+
+
+def _compressor() -> Any:
+    """Return isal's compressor where it is installed: several times as fast as zlib's."""
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return zlib.compressobj(wbits=_GZIP)
+    return isal_zlib.compressobj(wbits=_GZIP)
+
+
+# -- pausing ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _standing_still(engine: Engine, container: Container) -> Iterator[None]:
+    """Pause a container that runs, and let it go on whatever happens to this process."""
+    guard = None
+    if container.state.status == "running":
+        guard = _guard(engine, container)
+        try:
+            engine.containers.pause(container)
+        except (Conflict, NotFound):  # it has just ended, or is paused
+            _dismiss(guard)
+            guard = None
+        except Unsupported as error:
+            _dismiss(guard)
+            guard = None
+            engine.warn(f"container {container.name} goes on while it is committed: {error.message}")
+    try:
+        yield
+    finally:
+        if guard is not None:
+            _go_on(engine, container)
+            _dismiss(guard)
+
+
+def _go_on(engine: Engine, container: Container) -> None:
+    with contextlib.suppress(Conflict, NotFound):  # it was killed, or somebody else has done it
+        engine.containers.unpause(engine.records.find(container.id))
+
+
+def _guard(engine: Engine, container: Container) -> tuple[int, int]:
+    """Fork a process that unpauses the container when this one dies; return its pid and the pipe that holds it."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()  # what is typed at the terminal is for the command
+            os.close(writer)
+            if os.read(reader, 1) == b"":
+                _go_on(engine.reopened(), container)
+        finally:
+            os._exit(0)
+    os.close(reader)
+    return pid, writer
+
+
+def _dismiss(guard: tuple[int, int]) -> None:
+    pid, writer = guard
+    os.write(writer, b".")
+    os.close(writer)
+    os.waitpid(pid, 0)
+
+
+# -- the configuration --------------------------------------------------------------------------------------------
+
+
+def _settings(container: Container, parent: Image, instructions: Sequence[str]) -> dict[str, Any]:
+    """Return the ``config`` object: the container's own, changed as asked for."""
+    config = container.config
+    inherited = parent.config.get("config") or {}
+    own: dict[str, Any] = {
+        "User": config.user,
+        "ExposedPorts": {port: {} for port in config.exposed_ports},
+        "Env": [item for item in config.env if "=" in item],
+        "Entrypoint": list(config.entrypoint or ()),
+        "Cmd": list(config.cmd),
+        "Volumes": {volume: {} for volume in config.volumes},
+        "WorkingDir": config.workdir,
+        "Labels": dict(config.labels),
+        "StopSignal": config.stop_signal,
+        "Healthcheck": _healthcheck(config.healthcheck),
+        "Shell": inherited.get("Shell"),
+    }
+    changed = apply_changes(own, instructions)
+    if not changed.get("Entrypoint") and not changed.get("Cmd"):
+        changed["Cmd"] = own["Cmd"]
+    return {name: value for name, value in changed.items() if value}
+
+
+def _healthcheck(check: Healthcheck | None) -> dict[str, Any]:
+    """Return a health check as images have it; times in nanoseconds."""
+    if check is None:
+        return {}
+    fields = {name.title().replace("_", ""): value for name, value in check._asdict().items()}
+    return {name: list(value) if name == "Test" else value for name, value in fields.items() if value}
+
+
+def _config(
+    container: Container,
+    parent: Image,
+    settings: Mapping[str, Any],
+    layer: _NewLayer | None,
+    options: CommitOptions,
+) -> dict[str, Any]:
+    """Return the new image's config document."""
+    seconds, fraction = divmod(time.time_ns(), 10**9)
+    created = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:09d}Z"
+    history: dict[str, Any] = {"created": created, "created_by": " ".join(container.config.cmd)}
+    history |= {"author": options.author} if options.author else {}
+    history |= {"comment": options.comment} if options.comment else {}
+    history |= {} if layer else {"empty_layer": True}
+    config = {key: value for key, value in parent.config.items() if key in _KEPT}
+    config |= {"author": options.author} if options.author else {}
+    diff_ids = [*parent.diff_ids, *([layer.diff_id] if layer else [])]
+    return {
+        **config,
+        "created": created,
+        "config": settings,
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        "history": [*(parent.config.get("history") or []), history],
+    }
+
+
+_KEPT = frozenset({"architecture", "os", "os.version", "os.features", "variant"})
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
