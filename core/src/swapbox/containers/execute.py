@@ -33,7 +33,7 @@ def execute(engine: Engine, container: Container, details: Mapping[str, Any]) ->
     check_running(container)
     exec_id = details["exec_id"]
     process = process_of(engine, container, details)
-    command = " ".join(details["args"])
+    command = f"{details['args'][0]} {' '.join(details['args'][1:])}"  # with a space at the end, as Docker
     happened(engine, container, f"exec_create: {command}", execID=exec_id)
     pipes = Pipes.open(terminal=details["tty"], stdin=details["stdin"])
     pid = run_process(engine, container, process, pipes.stdio, console=pipes.console_fd)
