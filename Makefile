@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 # What the tests run for real: registries, other engines to compare with, a base system, a static shell.
-PACKAGES := busybox-static debootstrap docker-registry docker.io libseccomp2 runc skopeo tini uidmap
+PACKAGES := busybox-static debootstrap docker-registry docker.io fish libseccomp2 runc skopeo tini uidmap zsh
 
 .PHONY: venv check test demo bench clean debian
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from swapbox.errors import SwapboxError
@@ -24,6 +24,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     # A command lives for a tenth of a second; collecting its imports' cycles costs a tenth of that.
     gc.disable()
     refused = _enter_namespace() if os.geteuid() != 0 else None
+    if "_SWAPBOX_COMPLETE" in os.environ and not argv:
+        from swapbox.cli.completion import answer
+
+        _leave(answer(os.environ))
     monitor = None
     verb = next((word for word in argv if word in _MONITORED), None)
     if verb is not None and refused is None:
@@ -37,7 +41,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             monitor.prepare(engine)
     from swapbox.cli.app import run
 
-    code = run(argv, monitor=monitor, refused=refused)
+    _leave(run(argv, monitor=monitor, refused=refused))
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process when what it has printed is out."""
+    import os
+    import sys
+
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:  # closed by our caller

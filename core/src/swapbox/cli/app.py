@@ -75,6 +75,7 @@ _VERBS = {
     "plugins": "plugin_list",
     "volume": "nouns",
     "help": "help",
+    "completion": "completion",
 }
 
 _FUNCTIONS = {"exec": "exec_"}  # exec is a function of Python's

@@ -57,6 +57,10 @@ class Group(click.Group):
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None:
             command.context_class = Context
+            if ctx.resilient_parsing:  # nothing runs: a shell wants to know what could be typed
+                from swapbox.cli.completion import offer_names
+
+                offer_names(command)
             with Context(command, ctx, name).scope():
                 rest = list(_plain_switches(command, rest))
         return name, command, rest
