@@ -17,7 +17,7 @@ from swapbox.testing.sandbox import console_script
 from swapbox.testing.servers import plain_environment, require
 
 OURS_ALONE = {"help", "plugins", "completion"}
-WITHOUT_DOCKERS_WORDS = {"version", "inspect"}
+WITHOUT_DOCKERS_WORDS = {"version", "inspect", "system"}
 
 
 def commands(ctx: click.Context) -> Iterator[click.Context]:
