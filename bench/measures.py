@@ -80,6 +80,31 @@ def burst(contenders: list[Contender], images: Images, rounds: int) -> Iterator[
             contender.remove_containers()
 
 
+def execute(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """Milliseconds of one more command in a running container."""
+    for contender in contenders:
+        contender.run("-d", "--name", "idle", images.busybox, *_INIT)
+    sleep(2 * SETTLED)  # until what has started them is at rest
+    for number in range(rounds + 1):
+        for contender in contenders:
+            taken = _timed(lambda: contender.engine.ok("exec", "idle", "true"))  # noqa: B023 (called at once)
+            if number:
+                yield contender.name, taken * 1e3
+    for contender in contenders:
+        contender.remove_containers()
+
+
+def remove(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """Seconds to remove a number of running containers by force with one command."""
+    for _ in range(rounds):
+        for contender in contenders:
+            names = [f"busy{number}" for number in range(BURST)]
+            for name in names:
+                contender.run("-d", "--name", name, images.busybox, *_INIT)
+            sleep(2 * SETTLED)
+            yield contender.name, _timed(lambda: contender.engine.ok("rm", *contender.remove_options, *names))  # noqa: B023
+
+
 def memory(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
     """MB of what keeps one idle container: its monitor, shim or conmon, without the container's own process."""
     for _ in range(rounds):
@@ -172,5 +197,7 @@ MEASURES = {
     "ps": Measure(f"ps -a, {STOPPED} stopped containers", "ms", 20, ps),
     "images": Measure("images", "ms", 10, _query("images")),
     "burst": Measure(f"{BURST} x run -d, one after another", "s", 2, burst),
+    "exec": Measure("exec CONTAINER true", "ms", 15, execute),
+    "rm": Measure(f"rm -f of {BURST} running containers", "s", 2, remove),
     "log": Measure("200 MB of 80-byte lines to the log", "s", 1, log, usual=False),
 }

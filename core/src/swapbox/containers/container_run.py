@@ -13,8 +13,8 @@ from swapbox.containers.client import Client
 from swapbox.containers.launch import launch, rootfs_path
 from swapbox.containers.lifecycle import WAKE
 from swapbox.containers.records import Container, RunState
-from swapbox.containers.runs import exit_code, make_session
-from swapbox.containers.session import Session
+from swapbox.containers.runs import make_session
+from swapbox.containers.session import Session, exit_code
 from swapbox.containers.teardown import tear_down
 from swapbox.errors import CommandNotExecutable, SwapboxError, describe
 from swapbox.linux import syscalls
@@ -61,11 +61,14 @@ class ContainerRun:
 
     def end(self, status: int) -> ContainerRun | None:
         """Tear down, record how it ended, tell the clients; return the next run of the container."""
+        if self.session.relieved:
+            self.session.end(status)
+            return None
         signal.pthread_sigmask(signal.SIG_BLOCK, (WAKE,))
         code = exit_code(status)
         ended = RunState(status="exited", exit_code=code, finished=time.time_ns())
         delay = _tear_down(self.engine, self.container.id, ended, restart=True)
-        self.session.notify(b"X%d" % code)
+        self.session.end(status)
         if delay is None:
             return None
         signal.sigtimedwait((WAKE,), delay / 10**9)

@@ -34,6 +34,9 @@ def main(fd: int) -> None:
     session = restore(state["session"], writer=_writer(*state["recipe"]) if state["recipe"] else None)
     status = session.run()
     assert status is not None
+    if session.relieved:
+        session.end(status)
+        return
     _finish(state, session, status)
 
 

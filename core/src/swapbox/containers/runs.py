@@ -9,7 +9,7 @@ from swapbox.containers.checker import Checker
 from swapbox.containers.client import Client
 from swapbox.containers.lines import LineSplitter
 from swapbox.containers.records import Container
-from swapbox.containers.session import Session
+from swapbox.containers.session import Session, exit_code
 from swapbox.containers.stdio import Launch
 
 if TYPE_CHECKING:
@@ -96,9 +96,8 @@ class ExecRun:
         """Remove the socket, and tell the clients."""
         from swapbox.containers.execute import ended
 
-        code = exit_code(status)
-        ended(self.engine, self.container, self.exec_id, code)
-        self.session.notify(b"X%d" % code)
+        ended(self.engine, self.container, self.exec_id, exit_code(status))
+        self.session.end(status)
 
 
 def make_session(started: Launch, client: Client | None, *, checker: Checker | None = None) -> Session:
@@ -116,9 +115,3 @@ def make_session(started: Launch, client: Client | None, *, checker: Checker | N
         splitters={stream: LineSplitter() for stream in started.streams.outputs},
         checker=checker,
     )
-
-
-def exit_code(status: int) -> int:
-    """Return the exit code for a wait status, 128 and more for a signal."""
-    code = os.waitstatus_to_exitcode(status)
-    return 128 - code if code < 0 else code

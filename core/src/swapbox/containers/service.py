@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from swapbox.containers import names
 from swapbox.containers.config import ContainerConfig, merge
+from swapbox.containers.connect import send_packet
 from swapbox.containers.events import happened
 from swapbox.containers.lifecycle import KILL_SECONDS, WAKE, Lifecycle
 from swapbox.containers.lifecycle import claimed as claimed_state
@@ -106,7 +107,7 @@ class Containers(Lifecycle):
 
         :raises Conflict: it runs, or is about to.
         """
-        from swapbox.containers.teardown import free, remove
+        from swapbox.containers.teardown import remove, tear_down
 
         container = self.refresh(container)
         if container.state.monitor is not None:
@@ -116,7 +117,8 @@ class Containers(Lifecycle):
                     hint="stop the container before removing it, or use rm -f",
                 )
             self._end(container)
-            free(self._engine, container)
+            killed = RunState(status="exited", exit_code=128 + signal.SIGKILL, finished=time.time_ns())
+            tear_down(self._engine, container.id, killed)
         remove(self._engine, container)
 
     def _end(self, container: Container) -> None:
@@ -124,6 +126,8 @@ class Containers(Lifecycle):
         monitor = container.state.monitor
         # First of all, so that a monitor that has not started it yet never will.
         self._engine.records.change(container.id, status="removing")
+        with contextlib.suppress(OSError):  # it has just gone, or has not listened yet
+            send_packet(self._engine, container.id, b"D")
         self._signal_and_thaw(container, signal.SIGKILL)
         if monitor is None:
             return

@@ -20,6 +20,7 @@ letter direction payload
 ``C``  to monitor end of stdin
 ``W``  to monitor new terminal size: ``rows columns``
 ``N``  to monitor send me no output (a waiting client, or a resize)
+``D``  to monitor whoever kills the container tears it down, too: just tell the clients
 ====== ========= ===============================================================
 
 A client that reads slowly holds the container back, as a pipe would; one that is gone holds nothing.
@@ -61,6 +62,7 @@ class Session:
     :param listener: listening socket for clients, or None.
     :param writer: where output is logged, or None.
     :param splitters: by stream name; they hold back an unfinished line.
+    :ivar relieved: somebody else tears down.
     :param checker: what checks the container's health, or None.
     """
 
@@ -88,6 +90,7 @@ class Session:
         self.checker = checker
         self.input: list[bytes] = []
         self.input_ends = False
+        self.relieved = False
         self.pidfd = os.pidfd_open(init)
         for fd in (*outputs.values(), stdin):
             if fd >= 0:
@@ -108,6 +111,7 @@ class Session:
             if self.pidfd in ready:
                 if self.checker is not None:
                     self.checker.stop()
+                self._hear_last()
                 self._drain()
                 return os.waitpid(self.init, 0)[1]
             if deadline is not None and time.monotonic() >= deadline:
@@ -170,6 +174,14 @@ class Session:
         except OSError:
             return
         self.clients.append(Client(_socket.socket(fileno=fd)))
+
+    def _hear_last(self) -> None:
+        """Take what was sent before the command ended."""
+        if self.listener is not None:
+            self._accept()
+        for client in list(self.clients):
+            if not self._read_client(client):
+                self._drop(client)
 
     def _drop(self, client: Client) -> None:
         self.clients.remove(client)
@@ -235,7 +247,7 @@ class Session:
     def _read_client(self, client: Client) -> bool:
         """Take one packet; False when the client is gone."""
         try:
-            packet = client.sock.recv(_CHUNK + 1)
+            packet = client.sock.recv(_CHUNK + 1, _socket.MSG_DONTWAIT)
         except BlockingIOError:
             return True
         except OSError:
@@ -251,6 +263,8 @@ class Session:
             self.resize(*map(int, data.split()))
         elif kind == b"N":
             client.output = False
+        elif kind == b"D":
+            self.relieved = True
         return bool(packet)
 
     def _write_input(self) -> None:
@@ -277,6 +291,10 @@ class Session:
             ioctl(self.terminal, _TIOCSWINSZ, size)
 
     # -- the end, and the hand-over -----------------------------------------------------------------------------
+
+    def end(self, status: int) -> None:
+        """Tell every client how the command has ended, given its wait status."""
+        self.notify(b"X%d" % exit_code(status))
 
     def notify(self, packet: bytes) -> None:
         """Send a last packet to every client, waiting for slow ones, and let them go."""
@@ -311,6 +329,12 @@ class Session:
         }
         _set_inheritable(state, inheritable=True)
         return state
+
+
+def exit_code(status: int) -> int:
+    """Return the exit code for a wait status, 128 and more for a signal."""
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if code < 0 else code
 
 
 def _set_inheritable(state: dict[str, Any], *, inheritable: bool) -> None:
