@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from swapbox.errors import InvalidInput
-from swapbox.images.instructions import apply_changes, expand, parse, words
+from swapbox.images.instructions import apply_changes, parse
+from swapbox.images.words import expand, words
 
 
 def test_lines_are_joined_and_comments_left_out() -> None:

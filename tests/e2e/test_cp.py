@@ -9,6 +9,7 @@ import pty
 import shlex
 import signal
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -404,3 +405,42 @@ def _write(engine: Api, container: Container, source: Path) -> bytes:
         with copy.host_source(f"{source}/.", follow_link=False) as found, target as extractor:
             copy.copy(found, extractor)
     return b"written"
+
+
+WATCHED = """
+import os, sys
+from pathlib import Path
+from swapbox.containers.inside import opened
+from swapbox.engine import Engine
+from swapbox.linux import syscalls
+
+root, run_root, report = sys.argv[1:]
+enter, entered = syscalls.setns, []
+
+def setns(fd, flags=0):
+    enter(fd, flags)
+    entered.append(fd)
+
+def watch(event, arguments):
+    if entered and event in ("import", "open", "ctypes.dlopen", "os.exec", "os.posix_spawn", "subprocess.Popen"):
+        strange = [str(argument) for argument in arguments[:1]]
+        if strange[0] not in own:
+            os.write(log, f"{event} {strange}\\n".encode())
+
+log = os.open(report, os.O_WRONLY | os.O_CREAT, 0o600)
+syscalls.setns = setns
+with Engine(root=Path(root), run_root=Path(run_root)) as engine:
+    container = engine.containers.find("live")
+    own = (str(engine.paths.run_root), ".", "/data", "/fixed", "/scratch")
+    sys.addaudithook(watch)
+    with opened(engine, container, with_mounts=True) as fd:
+        os.write(log, b"opened\\n")
+"""
+
+
+def test_nothing_of_a_container_is_loaded_or_executed(swapbox: Sandbox, live: str, tmp_path: Path) -> None:
+    """CVE-2019-14271: a helper entered the container and loaded its libraries, as the host's root."""
+    report = tmp_path / "report"
+    argv = [sys.executable, "-c", WATCHED, str(swapbox.root), str(swapbox.run_root), str(report)]
+    subprocess.run(argv, check=True, env=swapbox.environment)
+    assert report.read_text() == "opened\n"

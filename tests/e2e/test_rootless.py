@@ -246,3 +246,33 @@ def test_a_host_without_user_namespaces_is_one_clear_error(user: UserSandbox) ->
         assert "hint: run swapbox as root" in refused.err
     assert without_namespaces(user, "version").check().out.startswith("swapbox:")
     assert "Usage:" in without_namespaces(user, "run", "--help").check().out
+
+
+@pytest.mark.parametrize("kind", ["one", "many"])
+def test_files_go_in_and_out_and_into_an_image(kind: str, request: pytest.FixtureRequest) -> None:
+    user: UserSandbox = request.getfixturevalue(kind)
+    file = user.directory / "home" / "file"
+    file.write_text("of the user\n")
+    os.chown(file, UID, UID)
+    for driver in ("overlay", "vfs"):
+        options = ("--network", "none", "--storage-driver", driver)
+        user.ok(
+            "run", "-d", "--name", "live", *options, "busybox", "sh", "-c", "mkdir /d; rm /etc/group; sleep 1000"
+        )
+        wait_until(
+            lambda: user.ok("diff", "live").splitlines() == ["A /d", "C /etc", "D /etc/group"], "it is changed"
+        )
+        user.ok("cp", file, "live:/d/in")
+        assert b"of the user" in user("cp", "live:/d/in", "-").check().stdout
+        user.ok("cp", "live:/d", user.directory / "home" / driver)
+        copied = user.directory / "home" / driver / "in"
+        assert (copied.read_text(), copied.stat().st_uid) == ("of the user\n", UID)
+        user.ok("commit", "live", f"made:{driver}")
+        user.ok("rm", "-f", "live")
+        run = ("run", "--name", "made", *options, f"made:{driver}", "sh", "-c", "cat /d/in; ls /etc/group")
+        assert user(*run).out == "of the user"
+        assert b"d/in" in user("export", "made").check().stdout
+        user.ok("cp", file, "made:/d/stopped")
+        assert user.ok("diff", "made").splitlines() == ["C /d", "A /d/stopped"]
+        user.ok("rm", "made")
+        user.ok("rmi", f"made:{driver}")

@@ -16,6 +16,7 @@ from swapbox.config import Limits
 from swapbox.containers.diff import changes
 from swapbox.containers.events import happened
 from swapbox.containers.inside import image_opened, opened
+from swapbox.containers.standstill import standing_still
 from swapbox.descriptors import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
@@ -25,7 +26,7 @@ from swapbox.descriptors import (
     OCI_MANIFEST,
     Descriptor,
 )
-from swapbox.errors import Conflict, NotFound, Unsupported
+from swapbox.errors import Conflict
 from swapbox.images.instructions import apply_changes
 from swapbox.images.lease import Lease
 from swapbox.images.manifests import parse_manifest
@@ -114,7 +115,7 @@ def _write_layer(
     """Store the layer; None when the container has changed nothing."""
     with StagedBlob(engine.paths.content) as blob:
         packed = _Packed(blob)
-        with _standing_still(engine, container) if options.pause else contextlib.nullcontext():
+        with standing_still(engine, container) if options.pause else contextlib.nullcontext():
             with opened(engine, container) as root, image_opened(engine, container) as image:
                 archive = TarWriter(packed.write)
                 _write_root(archive, root, image)
@@ -180,60 +181,6 @@ def _compressor() -> Any:
     except ImportError:
         return zlib.compressobj(wbits=_GZIP)
     return isal_zlib.compressobj(wbits=_GZIP)
-
-
-# -- pausing ------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _standing_still(engine: Engine, container: Container) -> Iterator[None]:
-    """Pause a container that runs, and let it go on whatever happens to this process."""
-    guard = None
-    if container.state.status == "running":
-        guard = _guard(engine, container)
-        try:
-            engine.containers.pause(container)
-        except (Conflict, NotFound):  # it has just ended, or is paused
-            _dismiss(guard)
-            guard = None
-        except Unsupported as error:
-            _dismiss(guard)
-            guard = None
-            engine.warn(f"container {container.name} goes on while it is committed: {error.message}")
-    try:
-        yield
-    finally:
-        if guard is not None:
-            _go_on(engine, container)
-            _dismiss(guard)
-
-
-def _go_on(engine: Engine, container: Container) -> None:
-    with contextlib.suppress(Conflict, NotFound):  # it was killed, or somebody else has done it
-        engine.containers.unpause(engine.records.find(container.id))
-
-
-def _guard(engine: Engine, container: Container) -> tuple[int, int]:
-    """Fork a process that unpauses the container when this one dies; return its pid and the pipe that holds it."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setsid()  # what is typed at the terminal is for the command
-            os.close(writer)
-            if os.read(reader, 1) == b"":
-                _go_on(engine.reopened(), container)
-        finally:
-            os._exit(0)
-    os.close(reader)
-    return pid, writer
-
-
-def _dismiss(guard: tuple[int, int]) -> None:
-    pid, writer = guard
-    os.write(writer, b".")
-    os.close(writer)
-    os.waitpid(pid, 0)
 
 
 # -- the configuration --------------------------------------------------------------------------------------------
