@@ -28,7 +28,6 @@ from swapbox.drivers.storage import SnapshotInfo, SnapshotKind
 from swapbox.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from swapbox.linux.wal import WalFile
 
-_VERSION = 1
 _SCHEMA = """
 CREATE TABLE snapshots (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -82,7 +81,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path, *, timeout: float = 60.0) -> None:
-        self._file = WalFile(path, schema=_SCHEMA, version=_VERSION, timeout=timeout)
+        self._file = WalFile(path, schema=(_SCHEMA,), timeout=timeout)
 
     def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """Do what the block does in one write transaction; an error undoes it. Blocks may be nested."""

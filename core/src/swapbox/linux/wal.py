@@ -14,7 +14,7 @@ import os
 import sys
 import weakref
 from _thread import RLock
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,15 +28,14 @@ class WalFile:
     it is damaged or of another version.
 
     :param path: made when missing, in a directory that exists.
-    :param schema: SQL statements that make the tables.
-    :param version: of the schema, 1 or more.
+    :param schema: SQL statements for each version of the schema, from the one before: the first makes the tables.
     :param timeout: seconds to wait for other processes' transactions.
     """
 
-    def __init__(self, path: Path, *, schema: str, version: int, timeout: float = 60.0) -> None:
+    def __init__(self, path: Path, *, schema: Sequence[str], timeout: float = 60.0) -> None:
         self._path = path
         self._schema = schema
-        self._version = version
+        self._version = len(schema)
         self._timeout = timeout
         self._lock = RLock()
         self._db: sqlite3.Connection | None = None
@@ -102,9 +101,11 @@ class WalFile:
         # The lock makes the connection safe among threads. Autocommit: transactions are begun by hand.
         db = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
         try:
-            found = _version(db) or self._create(db)
+            found = _version(db)
+            if found < self._version:
+                found = self._upgrade(db)
             if found != self._version:
-                hint = "use the swapbox that wrote it"
+                hint = "use the swapbox that wrote it, or a newer one"
                 raise DataError(f"{self._path} has version {found}, not {self._version}", hint=hint)
             # NORMAL survives kill -9 without waiting for the disk at each commit.
             db.execute("PRAGMA synchronous = NORMAL")
@@ -118,14 +119,15 @@ class WalFile:
             raise
         return db
 
-    def _create(self, db: sqlite3.Connection) -> int:
+    def _upgrade(self, db: sqlite3.Connection) -> int:
         # Turning the log on does not wait for others that do the same, so one creates and the rest look again.
         directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(directory, fcntl.LOCK_EX)
             if not _version(db):
                 db.execute("PRAGMA journal_mode = WAL")
-                db.executescript(f"BEGIN IMMEDIATE;{self._schema};PRAGMA user_version = {self._version};COMMIT;")
+            for number, script in enumerate(self._schema[_version(db) :], _version(db) + 1):
+                db.executescript(f"BEGIN IMMEDIATE;{script};PRAGMA user_version = {number};COMMIT;")
             return _version(db)
         finally:
             os.close(directory)

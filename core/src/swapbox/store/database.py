@@ -14,8 +14,7 @@ from typing import Any
 
 from swapbox.linux.wal import WalFile
 
-_SCHEMA_VERSION = 3
-_SCHEMA = """
+_FIRST = """
 CREATE TABLE images (
     id TEXT PRIMARY KEY,              -- digest of the config
     manifest TEXT NOT NULL,           -- digest of the image manifest
@@ -49,11 +48,22 @@ CREATE TABLE containers (
     storage TEXT NOT NULL,            -- name of the storage driver that holds its snapshot
     created INTEGER NOT NULL,         -- nanoseconds since the epoch
     config TEXT NOT NULL,             -- ContainerConfig, JSON
-    state TEXT NOT NULL,              -- RunState, JSON
-    health TEXT NOT NULL DEFAULT ''   -- Health, JSON; empty without a health check
+    state TEXT NOT NULL               -- RunState, JSON
 );
 CREATE INDEX containers_image ON containers(image);
 CREATE INDEX containers_created ON containers(created);
+CREATE TABLE leases (
+    owner TEXT NOT NULL,              -- pid and start time of the process that needs the resource
+    resource TEXT NOT NULL,           -- blob digest or chainID
+    PRIMARY KEY (owner, resource)
+) WITHOUT ROWID;
+CREATE INDEX leases_resource ON leases(resource);
+"""
+_HEALTH = """
+ALTER TABLE containers ADD COLUMN
+    health TEXT NOT NULL DEFAULT '';  -- Health, JSON; empty without a health check
+"""
+_VOLUMES = """
 CREATE TABLE volumes (
     name TEXT PRIMARY KEY,
     driver TEXT NOT NULL,             -- name of the volume driver that keeps its data
@@ -70,13 +80,9 @@ CREATE TABLE volume_uses (
     PRIMARY KEY (volume, container)
 ) WITHOUT ROWID;
 CREATE INDEX volume_uses_container ON volume_uses(container);
-CREATE TABLE leases (
-    owner TEXT NOT NULL,              -- pid and start time of the process that needs the resource
-    resource TEXT NOT NULL,           -- blob digest or chainID
-    PRIMARY KEY (owner, resource)
-) WITHOUT ROWID;
-CREATE INDEX leases_resource ON leases(resource);
 """
+_SCHEMA = (_FIRST, _HEALTH, _VOLUMES)
+"""What each version adds; a released one is never changed."""
 
 
 class Database:
@@ -87,7 +93,7 @@ class Database:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = WalFile(path, schema=_SCHEMA, version=_SCHEMA_VERSION)
+        self._file = WalFile(path, schema=_SCHEMA)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
