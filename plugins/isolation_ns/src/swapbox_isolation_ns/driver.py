@@ -73,7 +73,7 @@ class Driver:
                 lambda report: run_init(wanted, trees, inherited, report),
                 flags=wanted.new & ~syscalls.CLONE_NEWCGROUP,
                 joined=joined,
-                prepare=lambda pid: _prepare(pid, wanted, request),
+                prepare=lambda pid: _prepare(pid, wanted, request, state),
             )
 
     def start(self, id: str) -> None:
@@ -100,10 +100,11 @@ class Driver:
         record = state.read()
         if not force and (record is None or record.process.alive()):
             raise Conflict(f"container {id} is not stopped", hint="stop it first, or force the removal")
-        if record is not None:
-            record.process.send(signal.SIGKILL)
-            if not record.process.wait(_KILL_TIMEOUT):
-                raise Unavailable(f"container {id} does not end: process {record.process.pid} is stuck")
+        init = record.process if record is not None else state.announced()
+        if init is not None:
+            init.send(signal.SIGKILL)
+            if not init.wait(_KILL_TIMEOUT):
+                raise Unavailable(f"container {id} does not end: process {init.pid} is stuck")
         state.remove()
 
     def exec(self, request: ExecRequest) -> int:
@@ -161,7 +162,8 @@ def _open_namespace(path: str) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _prepare(pid: int, wanted: Plan, request: CreateRequest) -> None:
+def _prepare(pid: int, wanted: Plan, request: CreateRequest, state: StateDir) -> None:
+    state.announce(pid)
     if wanted.has_user_namespace:
         write_maps(pid, wanted.uid_maps, wanted.gid_maps)
         give_pipes(request.stdio, wanted.process.uid, wanted.uid_maps)

@@ -22,6 +22,7 @@ from swapbox_isolation_ns.seccomp import Filter
 _GATE = "start"
 _FILE = "state.json"
 _SECCOMP = "seccomp.bpf"
+_EARLY = "early"
 
 
 class Record(NamedTuple):
@@ -62,6 +63,18 @@ class StateDir:
         except BaseException:
             self.path.rmdir()
             raise
+
+    def announce(self, pid: int) -> None:
+        """Name the process that becomes the init, before it does anything: a creator that dies has told of it."""
+        (self.path / _EARLY).write_text("{} {}".format(*Process.of(pid)))
+
+    def announced(self) -> Process | None:
+        """Return the process that was to become the init; None when it did not come so far."""
+        try:
+            pid, start = map(int, (self.path / _EARLY).read_text().split())
+        except (FileNotFoundError, ValueError):  # not written, or cut off while it was: then nobody said go
+            return None
+        return Process(pid, start)
 
     def write(self, pid: int, bundle: Path, seccomp: Filter | None) -> None:
         """Remember the container's init, and the filter that exec sessions get too."""
@@ -150,7 +163,7 @@ class StateDir:
 
     def remove(self) -> None:
         """Forget the container; what is gone already is fine."""
-        for name in (_GATE, _SECCOMP, f".{_FILE}", _FILE):
+        for name in (_GATE, _EARLY, _SECCOMP, f".{_FILE}", _FILE):
             with suppress(FileNotFoundError):
                 (self.path / name).unlink()
         with suppress(FileNotFoundError):

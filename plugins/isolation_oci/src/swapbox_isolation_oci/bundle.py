@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from swapbox.drivers.cgroup import CgroupHandle
-from swapbox.drivers.isolation import CreateRequest, Spec
-from swapbox.errors import InvalidInput, Unsupported
+from swapbox.drivers.isolation import CreateRequest, ExecRequest, Spec, Stdio
+from swapbox.errors import InvalidInput, NotFound, Unsupported
 from swapbox.linux import syscalls
 
 _HIDEABLE = ("/mnt", "/media", "/srv", "/opt", "/home")
@@ -37,49 +38,92 @@ class Bundle(NamedTuple):
         os.close(tree)
 
 
-def make_bundle(request: CreateRequest, *, keep: Iterable[Path]) -> Bundle:
+def make_bundle(request: CreateRequest, *, keep: Iterable[Path], unprivileged: bool) -> Bundle:
     """Return the bundle for a request.
 
     :param keep: directories that the runtime needs.
+    :param unprivileged: the runtime may not make groups where it likes.
     :raises InvalidInput: the request and its spec do not fit.
     """
-    process = request.spec["process"]
-    check_stdio(terminal=bool(process.get("terminal")), request=request)
+    check_stdio(request.spec["process"], request)
     spec = copy.deepcopy(request.spec)
     rootfs = os.path.join(request.bundle, spec["root"]["path"])
+    _check_spec(spec)
+    _check_rootfs(rootfs)
     moved = None
-    if _has_user_namespace(spec):
+    if "user" in _namespaces(spec):
+        give_pipes(request.stdio, request.spec["process"], spec)
         moved = _hideable([rootfs, *map(os.fspath, keep), *_sources(spec)])
     spec["root"]["path"] = moved or rootfs
     linux = spec.setdefault("linux", {})
-    _join(linux, request.cgroup)
+    _join(linux, request, unprivileged=unprivileged)
     _set_domain(spec, linux)
     return Bundle(spec, rootfs, moved)
 
 
-def check_stdio(*, terminal: bool, request: Any) -> None:
+def check_stdio(process: Mapping[str, Any], request: CreateRequest | ExecRequest) -> None:
     """Check that a request has what its process' standard descriptors need.
 
     :raises InvalidInput: it has not.
     """
+    terminal = bool(process.get("terminal"))
     if terminal and request.console is None:
         raise InvalidInput("process.terminal needs a console socket")
     if not terminal and request.stdio is None:
         raise InvalidInput("a process without terminal needs descriptors for its stdio")
 
 
-def _join(linux: dict[str, Any], cgroup: CgroupHandle | None) -> None:
+def give_pipes(stdio: Stdio | None, process: Mapping[str, Any], spec: Spec) -> None:
+    """Let pipes belong to a mapped user, who could not reopen ``/dev/stdout`` otherwise.
+
+    Runtimes try it from inside the user namespace, where a pipe of the host's root belongs to nobody.
+    """
+    uid = (process.get("user") or {}).get("uid", 0)
+    for item in (spec.get("linux") or {}).get("uidMappings") or ():
+        if 0 <= (offset := uid - item["containerID"]) < item["size"]:
+            for fd in {fd for fd in stdio or () if stat.S_ISFIFO(os.fstat(fd).st_mode)}:
+                with suppress(PermissionError):
+                    os.fchown(fd, item["hostID"] + offset, -1)
+
+
+def _check_spec(spec: Spec) -> None:
+    """Refuse here what one runtime takes and another does not, or what Docker has words for."""
+    if "mount" not in _namespaces(spec):
+        raise Unsupported("a container needs a mount namespace of its own")
+    if "user" in _namespaces(spec) and not spec["linux"].get("uidMappings"):
+        raise InvalidInput("a user namespace needs linux.uidMappings and linux.gidMappings")
+    for mount in spec.get("mounts") or ():
+        options = mount.get("options") or ()
+        is_bind = mount.get("type") == "bind" or "bind" in options or "rbind" in options
+        if is_bind and not os.path.lexists(mount["source"]):
+            raise NotFound(f"bind source path does not exist: {mount['source']}")
+
+
+def _check_rootfs(rootfs: str) -> None:
+    """Refuse links in place of the kernel's file systems.
+
+    runc 1.1 mounts where ``/dev`` leads to inside the root, but then makes its links where it leads to outside.
+    """
+    for name in ("dev", "proc", "sys"):
+        if os.path.islink(os.path.join(rootfs, name)):
+            hint = "choose --isolation ns"
+            raise Unsupported(f"/{name} of the image is a symbolic link, which leads runtimes astray", hint=hint)
+
+
+def _join(linux: dict[str, Any], request: CreateRequest, *, unprivileged: bool) -> None:
     """Name the group that the core has made, or leave the runtime to one of its own without limits.
 
-    The resources stay: the runtime sets what is set already, and without them it would forbid devices that it
-    does not know to be wanted.
+    The resources stay: the runtime sets what is set already. Without rules it would forbid devices by itself.
     """
-    path = cgroup.cgroups_path if cgroup is not None else None
-    if path is None:
-        linux.pop("cgroupsPath", None)
-        linux["resources"] = {"devices": [dict(_EVERY_DEVICE)]}
-        return
-    linux["cgroupsPath"] = path
+    path = request.cgroup.cgroups_path if request.cgroup is not None else None
+    if path is not None:
+        linux["cgroupsPath"] = path
+    else:
+        linux["resources"] = {}
+        if unprivileged:
+            linux.pop("cgroupsPath", None)
+        else:
+            linux.setdefault("cgroupsPath", f"/swapbox/{request.id}")
     linux.setdefault("resources", {}).setdefault("devices", [dict(_EVERY_DEVICE)])
 
 
@@ -89,9 +133,8 @@ def _set_domain(spec: Spec, linux: dict[str, Any]) -> None:
         linux.setdefault("sysctl", {}).setdefault("kernel.domainname", domain)
 
 
-def _has_user_namespace(spec: Spec) -> bool:
-    namespaces = (spec.get("linux") or {}).get("namespaces") or ()
-    return any(item["type"] == "user" for item in namespaces)
+def _namespaces(spec: Spec) -> set[str]:
+    return {item["type"] for item in (spec.get("linux") or {}).get("namespaces") or ()}
 
 
 def _sources(spec: Spec) -> list[str]:

@@ -15,7 +15,7 @@ from swapbox.drivers.common import DriverContext
 from swapbox.drivers.isolation import ContainerState, CreateRequest, ExecRequest, Stdio
 from swapbox.errors import Conflict, NotFound, SwapboxError, Unavailable
 from swapbox.linux.process import Process
-from swapbox_isolation_oci.bundle import Bundle, check_stdio, make_bundle
+from swapbox_isolation_oci.bundle import Bundle, check_stdio, give_pipes, make_bundle
 from swapbox_isolation_oci.console import NAME, listening, pass_on
 from swapbox_isolation_oci.failures import error_of, read_log
 from swapbox_isolation_oci.place import Place
@@ -37,7 +37,7 @@ class Driver:
     def create(self, request: CreateRequest) -> int:
         """Let the runtime make the container; its init, then our child, waits for ``start``."""
         place = Place(self._context.run_root, request.id)
-        bundle = make_bundle(request, keep=[place.path])
+        bundle = make_bundle(request, keep=[place.path], unprivileged=self._context.unprivileged)
         place.make()
         try:
             place.write_bundle(bundle.spec)
@@ -89,14 +89,16 @@ class Driver:
         place = self._place(id)
         if not force and self._state(place).status != "stopped":
             raise Conflict(f"container {id} is not stopped", hint="stop it first, or force the removal")
-        self._forget(place)
+        with place.locked():
+            self._forget(place)
 
     def exec(self, request: ExecRequest) -> int:
         """Let the runtime run one more process, which then is our child."""
-        check_stdio(terminal=bool(request.process.get("terminal")), request=request)
+        check_stdio(request.process, request)
         place = self._place(request.id)
         if self._state(place).status != "running":
             raise Conflict(f"container {request.id} is not running")
+        give_pipes(request.stdio, request.process, place.read_bundle())
         try:
             return self._spawn(place, "exec", ["--detach"], request, command=_command(request.process))
         except SwapboxError:

@@ -26,9 +26,10 @@ _GO = re.compile(r'exec: "(?P<name>(?:[^"\\]|\\.)*)": (?P<why>.+)', re.DOTALL)
 _MISSING = re.compile(r"executable\b.* not found")
 _REFUSED = re.compile(r"open executable: (?P<why>.+)")
 _CLASSES: tuple[tuple[str, type[SwapboxError]], ...] = (
-    (r"(not|un)[- ]?support|not implemented|function not implemented", Unsupported),
+    (r"(not|un)[- ]?support|not implemented", Unsupported),
     (r"operation not permitted|permission denied", PermissionDenied),
-    (r"invalid|unknown|must be|cannot unmarshal|json:|unable to find user", InvalidInput),
+    (r"not a directory|must be mounted on|unmapped user|cannot unmarshal|json:", InvalidInput),
+    (r"invalid|unknown|must be|unable to find user", InvalidInput),
 )
 
 

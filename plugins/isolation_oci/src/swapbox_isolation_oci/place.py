@@ -12,6 +12,7 @@ The runtime is asked with this directory as its root, so an id that others use w
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -84,6 +85,11 @@ class Place:
         """Write the ``config.json`` for the runtime."""
         (self.path / "config.json").write_text(json.dumps(spec))
 
+    def read_bundle(self) -> dict[str, Any]:
+        """Return the ``config.json`` that the runtime was given."""
+        bundle: dict[str, Any] = json.loads((self.path / "config.json").read_bytes())
+        return bundle
+
     @contextmanager
     def call(self, name: str) -> Iterator[Path]:
         """Make a directory for the files of one call, and remove it."""
@@ -96,6 +102,23 @@ class Place:
             yield directory
         finally:
             remove_tree(directory)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only one who deletes; the lock ends with its holder.
+
+        :raises NotFound: somebody else did it meanwhile.
+        """
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFound(f"no such container: {self.id}") from None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            self.check()
+            yield
+        finally:
+            os.close(fd)
 
     def remove(self) -> None:
         """Forget the container; what is gone already is fine."""

@@ -1,41 +1,21 @@
-"""What every isolation driver has to do. Subclass :class:`IsolationDriverContract` and say how to make the driver.
-
-The suite runs real containers made from busybox, each from a monitor of its own (:mod:`swapbox.testing.box`).
-"""
+"""From create to delete: what each operation does in each state."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from swapbox.drivers.common import DriverContext
-from swapbox.drivers.isolation import ExecRequest, IsolationDriver
 from swapbox.errors import AlreadyExists, CommandNotExecutable, Conflict, NotFound
-from swapbox.testing.box import Box, Failure, Output, failure_of, missing, wait
+from swapbox.testing.box import Box, Failure, Output, failure_of, wait
+from swapbox.testing.isolation.base import Base
 
 
-@pytest.mark.root
-class IsolationDriverContract:
-    """The promises of :class:`swapbox.drivers.isolation.IsolationDriver`."""
-
-    def make_driver(self, context: DriverContext) -> IsolationDriver:
-        """Return the driver under test."""
-        raise NotImplementedError
-
-    def prepare_monitor(self) -> None:
-        """Make ready what the driver needs, in the mount namespace of a test's monitor."""
-
-    @pytest.fixture
-    def box(self, tmp_path: Path) -> Box:
-        """A container to be; skip where none can be made."""
-        if thing := missing():
-            pytest.skip(f"needs {thing}")
-        return Box(tmp_path, self.make_driver, prepare_monitor=self.prepare_monitor)
+class Life(Base):
+    """The operations."""
 
     def test_a_command_runs_with_its_stdio_and_exit_code(self, box: Box) -> None:
         assert box.run("/bin/sh", "-c", "echo out; echo err >&2; exit 3") == Output(3, "out\n", "err\n")
@@ -101,7 +81,7 @@ class IsolationDriverContract:
 
     def test_a_stopped_container_takes_no_signal(self, box: Box) -> None:
         def act() -> Failure:
-            wait(self._started(box, "/bin/true"))
+            wait(self.started(box, "/bin/true"))
             late = failure_of(lambda: box.driver.kill(box.id, signal.SIGTERM))
             box.driver.delete(box.id)
             return late
@@ -123,48 +103,6 @@ class IsolationDriverContract:
         with pytest.raises(NotFound):
             box.driver.state(box.id)
 
-    def test_exec_runs_beside_the_init(self, box: Box) -> None:
-        script = "readlink /proc/self/ns/net; readlink /proc/1/ns/net; pwd; exit 4"
-        output = box.while_running(lambda _: box.exec_here("/bin/sh", "-c", script, cwd="/tmp"))
-        one, other, directory = output.out.split()
-        assert (one, directory, output.code) == (other, "/tmp", 4)
-
-    def test_exec_of_a_missing_command_is_an_error(self, box: Box) -> None:
-        failure = box.while_running(lambda _: failure_of(lambda: box.exec_here("nosuch")))
-        assert (failure.kind, failure.exit_code) == (CommandNotExecutable, 127)
-
-    def test_exec_needs_a_running_container(self, box: Box) -> None:
-        def act() -> Failure:
-            wait(self._started(box, "/bin/true"))
-            late = failure_of(lambda: box.exec_here("/bin/true"))
-            box.driver.delete(box.id)
-            return late
-
-        assert box.monitored(act).kind is Conflict
-
-    @pytest.mark.parametrize("by_exec", [False, True])
-    def test_a_terminal_comes_over_the_console_socket(self, box: Box, by_exec: bool) -> None:
-        def act() -> bytes:
-            ours, theirs = socket.socketpair()
-            process = {**box.spec["process"], "args": ["/bin/tty"], "terminal": True}
-            if by_exec:
-                init = self._started(box, "/bin/sleep", "1000")
-                pid = box.driver.exec(ExecRequest(box.id, process, None, theirs.fileno()))
-            else:
-                box.spec["process"] = process
-                init = pid = self._started(box, console=theirs.fileno())
-            _, (master,), _, _ = socket.recv_fds(ours, 100, 1)
-            out = os.read(master, 100)
-            for fd in (master, ours.detach(), theirs.detach()):
-                os.close(fd)
-            wait(pid)
-            box.driver.delete(box.id, force=True)
-            if by_exec:
-                wait(init)
-            return out
-
-        assert box.monitored(act) == b"/dev/pts/0\r\n"
-
     def test_features_names_the_namespaces(self, box: Box) -> None:
         assert {"mount", "pid", "network"} <= set(box.driver.features()["linux"]["namespaces"])
 
@@ -172,7 +110,40 @@ class IsolationDriverContract:
         box.driver.close()
         box.driver.close()
 
-    def _started(self, box: Box, *args: str, **fields: Any) -> int:
-        pid = box.create(*args, **fields)
-        box.driver.start(box.id)
-        return pid
+    def test_signals_reach_the_init(self, box: Box) -> None:
+        script = "trap 'exit 7' TERM; echo ready > /ready; while true; do sleep 0.02; done"
+
+        def act() -> int:
+            pid = box.create("/bin/sh", "-c", script)
+            box.driver.start(box.id)
+            while not (box.rootfs / "ready").exists():
+                os.sched_yield()
+            box.driver.kill(box.id, signal.SIGTERM)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            with pytest.raises(Conflict):
+                box.driver.kill(box.id, signal.SIGTERM)
+            box.driver.delete(box.id)
+            return code
+
+        assert box.monitored(act) == 7
+
+    def test_a_container_outlives_a_creator_that_dies_at_the_gate_and_is_deleted(self, box: Box) -> None:
+        def act() -> str:
+            creator = os.fork()
+            if creator == 0:
+                box.create()
+                os.kill(os.getpid(), signal.SIGKILL)
+            os.waitpid(creator, 0)
+            state = box.driver.state(box.id)
+            box.driver.delete(box.id, force=True)
+            os.waitpid(state.pid, 0)
+            return str(state.status)
+
+        assert box.monitored(act) == "created"
+
+    def test_a_creation_that_was_cut_off_is_deleted_by_force(self, box: Box) -> None:
+        (box.context.run_root / box.id).mkdir(parents=True)
+        assert box.driver.state(box.id).status == "creating"
+        with pytest.raises(Conflict):
+            box.driver.delete(box.id)
+        box.driver.delete(box.id, force=True)
