@@ -27,6 +27,7 @@ from swapbox.descriptors import (
     Descriptor,
 )
 from swapbox.errors import Conflict
+from swapbox.images.events import image_event
 from swapbox.images.instructions import apply_changes
 from swapbox.images.lease import Lease
 from swapbox.images.manifests import parse_manifest
@@ -100,9 +101,10 @@ def commit(engine: Engine, container: Container, options: CommitOptions) -> Imag
         image = engine.images.adopt(
             descriptor, names=names, storage=container.config.storage, lease=lease, limits=_OWN_LAYERS
         )
-    happened(
-        engine, container, "commit", comment=options.comment, imageID=image.id, imageRef=names[0] if names else ""
-    )
+    name = Reference.parse(names[0]).familiar if names else ""
+    if name:
+        image_event(engine, image, "tag", name=name)
+    happened(engine, container, "commit", comment=options.comment, imageID=image.id, imageRef=name)
     return image
 
 
