@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from swapbox.containers import limits, options, security, volumes
+from swapbox.containers import limits, options, security
+from swapbox.containers.mount_flag import parse_mount
 from swapbox.errors import InvalidInput
 
 pytestmark = [
@@ -59,7 +60,7 @@ CLIENT_ERRORS: list[tuple[list[str], Callable[[], object]]] = [
     (["--env-file", "/nonexistent"], _env_file("/nonexistent")),
     (["--env-file", "/etc"], _env_file("/etc")),
     *(
-        (["--mount", text], lambda text=text: volumes.parse_mount(text))
+        (["--mount", text], lambda text=text: parse_mount(text, Path("/tmp")))
         for text in (
             "foo",
             "type=bind,source=/x",
@@ -69,6 +70,14 @@ CLIENT_ERRORS: list[tuple[list[str], Callable[[], object]]] = [
             "type=bind,dst=/x,tmpfs-size=1",
             "type=bind,dst=/x,volume-nocopy",
             "type=bind,dst=/x,src=/,bind-recursive=foo",
+            "type=bind,dst=/x,src=/,bind-recursive=writable",
+            "type=bind,dst=/x,src=/,bind-recursive=readonly,ro",
+            "type=bind,dst=/x,src=/,bind-nonrecursive=x",
+            "dst=/x,volume-nocopy=x",
+            "dst=/x,bind-propagation=shared",
+            "type=,dst=/x",
+            "src=x",
+            "dst=/x,",
         )
     ),
     (["--security-opt", "foo"], lambda: security.parse_security_opts(["foo"])),

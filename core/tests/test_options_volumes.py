@@ -1,4 +1,4 @@
-"""Mount flags: bind mounts, tmpfs, and the volumes that are yet to come."""
+"""Mount flags: volumes, bind mounts and tmpfs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from swapbox.containers.config import MountSpec
+from swapbox.containers.mount_flag import parse_mount
 from swapbox.containers.mounts import tmpfs_options
-from swapbox.containers.volumes import parse_mount, parse_tmpfs, parse_volume
-from swapbox.errors import InvalidInput, Unsupported
+from swapbox.containers.volumes import parse_anonymous, parse_tmpfs, parse_volume, parse_volumes_from
+from swapbox.errors import InvalidInput
 
 HERE = Path("/home/me")
 
@@ -38,26 +39,31 @@ def test_a_host_directory_is_bound_where_it_was_asked_for(text: str, mount: Moun
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "invalid volume specification: ''"),
-        (":/b", "invalid volume specification: ':/b'"),
-        ("/a:/b:ro:x", "invalid volume specification: '/a:/b:ro:x'"),
+        (":/b", "invalid spec: :/b: empty section between colons"),
+        ("a:/b:", "invalid spec: a:/b:: empty section between colons"),
+        ("/a:/b:ro:x", "invalid spec: /a:/b:ro:x: too many colons"),
         ("/a:ro", "invalid volume specification: '/a:ro'"),
         ("/a:/b:foo", "invalid mode: foo"),
         ("/a:/b:ro,rw", "invalid mode: ro,rw"),
         (
             "/a:b",
-            "invalid volume specification: '/a:b': invalid mount config: "
+            "invalid volume specification: '/a:b': invalid mount config for type \"bind\": "
             "invalid mount path: 'b' mount path must be absolute",
         ),
         (
             "/a:/",
-            "invalid volume specification: '/a:/': invalid mount config: "
+            "invalid volume specification: '/a:/': invalid mount config for type \"bind\": "
             "invalid specification: destination can't be '/'",
         ),
         (
-            "a/b:/c",
-            'create a/b: "a/b" includes invalid characters for a local volume name, only '
-            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path',
+            "data:/b:ro,rslave",
+            "invalid volume specification: 'data:/b:ro,rslave': invalid mount config for type \"volume\": "
+            "field BindOptions must not be specified",
+        ),
+        (
+            "/a:/b:nocopy",
+            "invalid volume specification: '/a:/b:nocopy': invalid mount config for type \"bind\": "
+            "field VolumeOptions must not be specified",
         ),
     ],
 )
@@ -67,21 +73,83 @@ def test_a_malformed_volume_is_refused(text: str, message: str) -> None:
     assert caught.value.message == message
 
 
-@pytest.mark.parametrize("text", ["data:/b", "/b"])
-def test_a_volume_comes_in_a_later_release(text: str) -> None:
-    with pytest.raises(Unsupported, match="volumes come in a later release"):
-        parse_volume(text, HERE)
+VOLUME = MountSpec("", "/b", type="volume", propagation="")
+
+
+@pytest.mark.parametrize(
+    ("text", "mount"),
+    [
+        ("data:/b", VOLUME._replace(name="data")),
+        ("data:/b:ro,nocopy", VOLUME._replace(name="data", read_only=True, copy=False, mode="ro,nocopy")),
+        ("a/b:/b/", VOLUME._replace(name="a/b")),  # refused when it is made
+    ],
+)
+def test_what_is_no_path_is_the_name_of_a_volume(text: str, mount: MountSpec) -> None:
+    assert parse_volume(text, HERE) == mount
+
+
+def test_a_new_volume_is_made_by_the_driver_that_was_asked_for() -> None:
+    assert parse_volume("data:/b", HERE, driver="nfs").driver == "nfs"
+    assert parse_volume("/data:/b", HERE, driver="nfs").driver == ""
+
+
+def test_a_path_alone_is_an_anonymous_volume() -> None:
+    assert parse_anonymous("/b/") == "/b/"
+    for text in ("", "/", "/b/.."):
+        with pytest.raises(InvalidInput):
+            parse_anonymous(text)
+
+
+def test_volumes_from_has_a_container_and_a_mode() -> None:
+    assert parse_volumes_from("web") == ("web", False)
+    assert parse_volumes_from("web:rw,z") == ("web", False)
+    assert parse_volumes_from("web:ro") == ("web", True)
+    for mode in ("x", "ro,rw", "nocopy", "rshared"):
+        with pytest.raises(InvalidInput, match=f"invalid mode: {mode}"):
+            parse_volumes_from(f"web:{mode}")
+    with pytest.raises(InvalidInput, match="cannot be an empty string"):
+        parse_volumes_from("")
 
 
 def test_mount_binds_what_is_there(tmp_path: Path) -> None:
     text = f"type=bind,src={tmp_path},dst=/b,ro,bind-propagation=rslave,bind-recursive=disabled"
-    assert parse_mount(text) == MountSpec(
-        str(tmp_path), "/b", read_only=True, propagation="rslave", recursive=False
+    assert parse_mount(text, HERE) == MountSpec(
+        str(tmp_path), "/b", read_only=True, propagation="rslave", recursive=False, by="--mount"
     )
 
 
+def test_a_source_that_starts_with_a_dot_is_relative_to_the_working_directory(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    assert parse_mount("type=bind,src=.,dst=/b", tmp_path).source == str(tmp_path)
+    assert parse_mount("type=bind,src=./sub,dst=/b", tmp_path).source == str(tmp_path / "sub")
+
+
+def test_mount_says_what_becomes_of_mounts_below(tmp_path: Path) -> None:
+    bind = f"type=bind,src={tmp_path},dst=/b"
+    assert parse_mount(f"{bind},ro,bind-recursive=writable", HERE).submounts == "writable"
+    forced = parse_mount(f"{bind},ro,bind-recursive=readonly,bind-propagation=rprivate", HERE)
+    assert (forced.submounts, forced.recursive) == ("readonly", True)
+    assert not parse_mount(f"{bind},bind-nonrecursive", HERE).recursive
+
+
 def test_mount_makes_a_tmpfs() -> None:
-    assert parse_mount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1777") == ("/t", "mode=1777,size=1048576")
+    mount = parse_mount("type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1777", HERE)
+    assert (mount.type, mount.target, mount.options) == ("tmpfs", "/t", {"size": "1048576", "mode": "1777"})
+
+
+def test_mount_has_everything_a_volume_can_have() -> None:
+    text = (
+        "src=data,dst=/b,ro,volume-nocopy,volume-driver=nfs,volume-opt=type=nfs,volume-label=a=b,"
+        'volume-subpath=x/y,"volume-opt=o=addr=1.2.3.4,rw"'
+    )
+    mount = parse_mount(text, HERE)
+    assert (mount.type, mount.name, mount.anonymous, mount.driver) == ("volume", "data", False, "nfs")
+    assert (mount.read_only, mount.copy, mount.subpath, mount.labels) == (True, False, "x/y", {"a": "b"})
+    assert mount.options == {"type": "nfs", "o": "addr=1.2.3.4,rw"}
+
+
+def test_a_volume_by_mount_without_a_source_is_anonymous() -> None:
+    assert parse_mount("dst=/b", HERE).anonymous
 
 
 @pytest.mark.parametrize(
@@ -94,17 +162,27 @@ def test_mount_makes_a_tmpfs() -> None:
         ("type=tmpfs,src=/a,dst=/b", "field Source must not be specified"),
         ("type=tmpfs,dst=/b,tmpfs-mode=9", "invalid value for tmpfs-mode: 9"),
         ("type=foo,src=/a,dst=/b", "mount type unknown"),
+        ("", "value is empty"),
+        ("type=,dst=/b", "type is required"),
+        ("src=a", "target is required"),
+        ("dst=/b,", "invalid field '' must be a key=value pair"),
+        ("dst=/b,x=y", "unexpected key 'x' in 'x=y'"),
+        ("dst=/b,ro=maybe", "invalid value for ro: maybe"),
+        ("dst=/b,bind-propagation=shared", "cannot mix 'bind-*' options with mount type 'volume'"),
+        ("type=tmpfs,dst=/b,volume-nocopy", "cannot mix 'volume-*' options with mount type 'tmpfs'"),
+        ("type=bind,src=/,dst=/b,bind-recursive=writable", "requires 'readonly' to be specified in conjunction"),
+        (
+            "type=bind,src=/,dst=/b,ro,bind-recursive=readonly",
+            "requires 'bind-propagation=rprivate' to be specified in conjunction",
+        ),
+        ("dst=/b,volume-subpath=../x", "subpath must be a relative path within the volume"),
+        ('dst=/b,"x', "parse error on line 1: unexpected end of data"),
     ],
 )
 def test_a_malformed_mount_is_refused(text: str, message: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        parse_mount(text)
+        parse_mount(text, HERE)
     assert caught.value.message.endswith(message)
-
-
-def test_a_volume_by_mount_comes_later_too() -> None:
-    with pytest.raises(Unsupported, match="volume 'data'"):
-        parse_mount("src=data,dst=/b")
 
 
 def test_a_tmpfs_has_a_target_and_may_have_options() -> None:

@@ -160,7 +160,7 @@ def test_user_mounts_come_from_the_root_downwards_and_replace_the_defaults(build
     )
     targets = [mount["destination"] for mount in spec["mounts"]]
     assert targets[-7:] == ["/a", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/a/b", "/dev/shm", "/a/b/c"]
-    assert mount_at(spec, "/a/b/c")["options"] == ["rbind", "rprivate", "ro"]
+    assert mount_at(spec, "/a/b/c")["options"] == ["rbind", "rprivate", "ro", "rro"]
     assert mount_at(spec, "/dev/shm")["source"] == "/s"
     assert mount_at(spec, "/a/b")["options"] == ["noexec", "nosuid", "nodev", "rprivate", "size=1m"]
 

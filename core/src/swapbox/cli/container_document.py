@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from swapbox.cli.mount_document import asked_mount, bind_text, mount_document
 from swapbox.cli.units import format_time
 from swapbox.containers.defaults import masked_paths, readonly_paths
 from swapbox.containers.execute import exec_ids
@@ -14,7 +15,7 @@ from swapbox.containers.execute import exec_ids
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from swapbox.containers.config import ContainerConfig, Healthcheck, MountSpec
+    from swapbox.containers.config import ContainerConfig, Healthcheck
     from swapbox.containers.records import Container, Health
     from swapbox.engine import Engine
 
@@ -50,7 +51,7 @@ def container_document(engine: Engine, container: Container, *, size: bool = Fal
         "HostConfig": _host_config(config),
         "GraphDriver": {"Data": None, "Name": config.storage},
         **(_sizes(engine, container) if size else {}),
-        "Mounts": [_mount(mount) for mount in config.mounts],
+        "Mounts": [mount_document(mount) for mount in config.mounts],
         "Config": _config(container),
         "NetworkSettings": _network_settings(config),
         "Drivers": {
@@ -68,17 +69,6 @@ def _sizes(engine: Engine, container: Container) -> dict[str, int]:
 
     own = own_size(engine, container.id, container.config.storage)
     return {"SizeRw": own, "SizeRootFs": total_size(engine, container.config.image_id, own)}
-
-
-def _mount(mount: MountSpec) -> dict[str, Any]:
-    return {
-        "Type": "bind",
-        "Source": mount.source,
-        "Destination": mount.target,
-        "Mode": mount.mode,
-        "RW": not mount.read_only,
-        "Propagation": mount.propagation,
-    }
 
 
 def _state(container: Container) -> dict[str, Any]:
@@ -120,15 +110,15 @@ def _health(health: Health) -> dict[str, Any]:
 def _host_config(config: ContainerConfig) -> dict[str, Any]:
     masked = not config.privileged and "systempaths=unconfined" not in config.security_opt
     return {
-        "Binds": _or_none(f"{m.source}:{m.target}" + (f":{m.mode}" if m.mode else "") for m in config.mounts),
+        "Binds": _or_none(map(bind_text, (m for m in config.mounts if m.by == "-v"))),
         "ContainerIDFile": "",
         "LogConfig": {"Type": config.logging, "Config": dict(config.log_opts)},
         "NetworkMode": config.network or config.network_driver,
         "PortBindings": {},
         "RestartPolicy": {"Name": config.restart or "no", "MaximumRetryCount": config.restart_retries},
         "AutoRemove": config.auto_remove,
-        "VolumeDriver": "",
-        "VolumesFrom": None,
+        "VolumeDriver": config.volume_driver,
+        "VolumesFrom": _or_none(config.volumes_from),
         "ConsoleSize": [0, 0],
         **({"Annotations": dict(config.annotations)} if config.annotations else {}),
         "CapAdd": _or_none(config.cap_add),
@@ -156,6 +146,7 @@ def _host_config(config: ContainerConfig) -> dict[str, Any]:
         "Runtime": config.isolation,
         "Isolation": "",
         **_resources(config),
+        **({"Mounts": asked} if (asked := [asked_mount(m) for m in config.mounts if m.by == "--mount"]) else {}),
         "MaskedPaths": masked_paths() if masked else None,
         "ReadonlyPaths": readonly_paths() if masked else None,
         **({"Init": True} if config.init else {}),

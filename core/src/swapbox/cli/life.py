@@ -57,7 +57,7 @@ def rm(ctx: click.Context, containers: tuple[str, ...], *, force: bool, volumes:
 
     def remove(name: str) -> None:
         try:
-            service.remove(service.find(name), force=force)
+            service.remove(service.find(name), force=force, volumes=volumes)
         except NotFound as error:  # perhaps another's removal came first
             if not force:
                 raise

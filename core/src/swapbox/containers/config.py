@@ -5,18 +5,31 @@ is on the path of ``ps`` and imports nothing heavy.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from swapbox.errors import DataError, InvalidInput
 
+MountType = Literal["bind", "volume", "tmpfs"]
+
 
 class MountSpec(NamedTuple):
-    """One bind mount asked for with ``-v`` or ``--mount``.
+    """One mount over a container's root file system.
 
-    :param source: absolute path on the host.
+    :param source: absolute path on the host; of a volume that is there, where its driver says it is.
     :param target: absolute, normalized path in the container.
+    :param propagation: of a bind mount.
+    :param recursive: what is mounted below the source of a bind mount comes along.
     :param mode: the third part of ``-v`` as typed, for ``inspect``.
     :param create_source: ``-v`` makes a missing source directory; ``--mount`` does not.
+    :param name: of a volume; empty until an anonymous one is made.
+    :param anonymous: a volume without a name of the user's: it is removed with its last container.
+    :param copy: an empty volume gets what the image has at the target.
+    :param subpath: what of a volume is mounted, relative to its root.
+    :param submounts: ``writable`` ones stay so below a read-only mount; ``readonly`` is an error where they cannot
+        be made so; empty for read-only where the kernel can.
+    :param options: of the volume's driver, when it is made; size and mode of a tmpfs.
+    :param labels: of a volume, when it is made.
+    :param by: the flag that asked for it; empty for a volume of the image.
     """
 
     source: str
@@ -26,6 +39,16 @@ class MountSpec(NamedTuple):
     recursive: bool = True
     mode: str = ""
     create_source: bool = False
+    type: MountType = "bind"
+    name: str = ""
+    driver: str = ""
+    anonymous: bool = False
+    copy: bool = True
+    subpath: str = ""
+    submounts: Literal["", "writable", "readonly"] = ""
+    options: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
+    by: Literal["-v", "--mount", "--volumes-from", ""] = "-v"
 
 
 class Ulimit(NamedTuple):
@@ -74,6 +97,8 @@ class ContainerConfig(NamedTuple):
     :param entrypoint: None when not asked for; ``("",)``, an empty text, clears the image's.
     :param image: the reference as typed; ``image_id`` is the config digest, ``top_chain`` the rootfs's chainID.
     :param env: ``NAME=value`` items; an item without ``=`` takes the variable away.
+    :param volumes: paths that get an anonymous volume, the image's and those of ``-v``, as they were typed.
+    :param volumes_from: containers whose mounts this one gets, too, as typed.
     :param tmpfs: target to mount options.
     :param security_opt: Docker's ``--security-opt`` items, a seccomp file replaced by its content.
     :param nano_cpus: CPUs times 10^9. Memory sizes are bytes; ``memory_swap`` is memory plus swap, -1 unlimited.
@@ -102,6 +127,8 @@ class ContainerConfig(NamedTuple):
     stop_timeout: int | None = None
     mounts: tuple[MountSpec, ...] = ()
     volumes: tuple[str, ...] = ()
+    volumes_from: tuple[str, ...] = ()
+    volume_driver: str = ""
     tmpfs: Mapping[str, str] = {}
     read_only: bool = False
     privileged: bool = False
@@ -147,6 +174,16 @@ class ContainerConfig(NamedTuple):
     def args(self) -> tuple[str, ...]:
         """The command that runs: the entrypoint followed by the command."""
         return (self.entrypoint or ()) + self.cmd
+
+    @property
+    def tmpfs_targets(self) -> list[str]:
+        """Where it has a tmpfs of its own."""
+        return [*self.tmpfs, *(mount.target for mount in self.mounts if mount.type == "tmpfs")]
+
+    @property
+    def volume_mounts(self) -> list[MountSpec]:
+        """The volumes it uses."""
+        return [mount for mount in self.mounts if mount.type == "volume"]
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that :meth:`from_json` reads."""
@@ -213,7 +250,7 @@ def merge(
         user=asked.user or _text(given, "User"),
         stop_signal=asked.stop_signal or _text(given, "StopSignal"),
         labels={**_mapping(given, "Labels"), **asked.labels},
-        volumes=tuple(sorted(_mapping(given, "Volumes"))),
+        volumes=tuple(sorted({*_mapping(given, "Volumes"), *asked.volumes})),
         exposed_ports=tuple(sorted({*_mapping(given, "ExposedPorts"), *asked.exposed_ports})),
         healthcheck=_healthcheck(asked.healthcheck, _mapping(given, "Healthcheck")),
         platform="/".join(filter(None, (_text(image, name) for name in ("os", "architecture", "variant")))),

@@ -19,7 +19,6 @@ def asked_config(given: Mapping[str, Any], environment: Mapping[str, str], direc
     :param directory: what relative paths are relative to; it must be the working directory.
     :raises InvalidInput: with Docker's words.
     """
-    mounts, tmpfs = _mounts(given, directory)
     integer = options.parse_integer
     return with_resources(
         ContainerConfig(
@@ -37,8 +36,11 @@ def asked_config(given: Mapping[str, Any], environment: Mapping[str, str], direc
             labels=_labels(given),
             stop_signal=given["stop_signal"],
             stop_timeout=integer(given["stop_timeout"]) if given["stop_timeout"] else None,
-            mounts=mounts,
-            tmpfs={**tmpfs, **volumes.parse_tmpfs(given["tmpfs"])},
+            mounts=_mounts(given, directory),
+            volumes=tuple(volumes.parse_anonymous(text) for text in given["volume"] if ":" not in text),
+            volumes_from=tuple(given["volumes_from"]),
+            volume_driver=given["volume_driver"] or "",
+            tmpfs=volumes.parse_tmpfs(given["tmpfs"]),
             read_only=given["read_only"],
             privileged=given["privileged"],
             cap_add=security.parse_capabilities(given["cap_add"], flag="--cap-add"),
@@ -131,13 +133,11 @@ def _environment(given: Mapping[str, Any], environment: Mapping[str, str]) -> tu
     return (*items, *options.parse_env(given["env"], environment))
 
 
-def _mounts(given: Mapping[str, Any], directory: Path) -> tuple[tuple[MountSpec, ...], dict[str, str]]:
-    binds = [volumes.parse_volume(text, directory) for text in given["volume"]]
-    tmpfs: dict[str, str] = {}
-    for text in given["mount"]:
-        parsed = volumes.parse_mount(text)
-        if isinstance(parsed, MountSpec):
-            binds.append(parsed)
-        else:
-            tmpfs[parsed[0]] = parsed[1]
-    return tuple(binds), tmpfs
+def _mounts(given: Mapping[str, Any], directory: Path) -> tuple[MountSpec, ...]:
+    driver = given["volume_driver"] or ""
+    mounts = [volumes.parse_volume(text, directory, driver=driver) for text in given["volume"] if ":" in text]
+    if given["mount"]:
+        from swapbox.containers.mount_flag import parse_mount
+
+        mounts += [parse_mount(text, directory) for text in given["mount"]]
+    return tuple(mounts)

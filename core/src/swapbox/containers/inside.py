@@ -46,11 +46,15 @@ class Bind(NamedTuple):
 
     :param target: absolute path in the container.
     :param source: on the host.
+    :param made: what has to be mounted to have the source: that of a volume which is no directory of the host.
+    :param subpath: what of that is bound.
     """
 
     target: str
     source: str
     read_only: bool = False
+    made: tuple[Mount, ...] = ()
+    subpath: str = ""
 
 
 @contextlib.contextmanager
@@ -68,7 +72,7 @@ def opened(engine: Engine, container: Container, *, with_mounts: bool = False) -
             made = engine.selector.open("storage", made_with=container.config.storage).mounts(container.id)
             fd = _from_child(lambda: _assemble(made, place, binds), container.name)
         else:
-            targets = [bind.target for bind in binds] + (list(container.config.tmpfs) if with_mounts else [])
+            targets = [bind.target for bind in binds] + (container.config.tmpfs_targets if with_mounts else [])
             rootfs = rootfs_path(engine.paths.container_run(container.id))
             fd = _from_child(lambda: _take(where, rootfs, targets, place), container.name)
         stack.callback(os.close, fd)
@@ -92,16 +96,36 @@ def image_opened(engine: Engine, container: Container) -> Iterator[int]:
         storage.remove(key)
 
 
+@contextlib.contextmanager
+def mounted(engine: Engine, made: Sequence[Mount], name: str) -> Iterator[int]:
+    """Yield a descriptor of the root of what mounts show, of a volume for example.
+
+    :param name: for messages.
+    """
+    place = engine.paths.make(engine.paths.run_root)
+    fd = _from_child(lambda: _assemble(made, place, []), name)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def bind_mounts(engine: Engine, container: Container) -> list[Bind]:
     """Return what a container has bound over its root file system, outermost first."""
     directory = engine.paths.container(container.id)
     files = RuntimeFiles(directory / "hosts", directory / "hostname", directory / "resolv.conf")
     found = oci_mounts(container.config, files, user_namespace=False, private_network=True, init=None)
-    return [
+    binds = [
         Bind(mount["destination"], mount["source"], "ro" in mount["options"])
         for mount in found
         if mount["type"] == "bind" or "rbind" in mount["options"]
     ]
+    volumes = {spec.target: spec for spec in container.config.mounts if spec.type == "volume"}
+    if not volumes:
+        return binds
+    from swapbox.containers.volume_mounts import volume_bind
+
+    return [volume_bind(engine, bind, volumes[bind.target]) if bind.target in volumes else bind for bind in binds]
 
 
 class _Namespaces(NamedTuple):
@@ -146,7 +170,7 @@ def _alone() -> None:
 def _assemble(made: Sequence[Mount], place: Path, binds: Sequence[Bind]) -> int:
     """Mount a snapshot and what belongs over it; return the clone of it all."""
     _alone()
-    trees = [(bind, _clone_source(bind)) for bind in binds if _is_there(bind)]
+    trees = [(bind, _clone_source(bind, place)) for bind in binds if _is_there(bind)]
     mounts.apply(made, place)
     for bind, tree in trees:
         _attach(place, bind.target, tree)
@@ -155,15 +179,40 @@ def _assemble(made: Sequence[Mount], place: Path, binds: Sequence[Bind]) -> int:
 
 def _is_there(bind: Bind) -> bool:
     """Say whether to mount it: files such as ``/etc/hosts`` are made by the first start."""
-    return os.path.lexists(bind.source)
+    return bool(bind.made) or os.path.lexists(bind.source)
 
 
-def _clone_source(bind: Bind) -> int:
-    tree = syscalls.open_tree(bind.source, _CLONE | syscalls.AT_RECURSIVE)
+def _clone_source(bind: Bind, place: Path) -> int:
+    tree = clone_volume(bind.made, bind.subpath, place) if bind.made else _clone(bind.source)
     syscalls.mount_setattr(tree, flags=syscalls.AT_RECURSIVE, propagation=syscalls.MS_PRIVATE)
     if bind.read_only:
         syscalls.mount_setattr(tree, set=syscalls.MOUNT_ATTR_RDONLY)
     return tree
+
+
+def _clone(path: Path | str) -> int:
+    return syscalls.open_tree(path, _CLONE | syscalls.AT_RECURSIVE)
+
+
+def clone_volume(made: Sequence[Mount], subpath: str, place: Path) -> int:
+    """Mount something for a moment at ``place`` and return a detached clone of it, or of a path below its root.
+
+    :raises OSError: (ENOENT, EXDEV, ELOOP) the path is not there, or leads through a symbolic link.
+    """
+    mounts.apply(made, place)
+    try:
+        root = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            below = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
+            fd = syscalls.openat2(root, subpath or ".", os.O_PATH, resolve=below)
+        finally:
+            os.close(root)
+        try:
+            return syscalls.open_tree(fd, _CLONE | syscalls.AT_RECURSIVE | syscalls.AT_EMPTY_PATH)
+        finally:
+            os.close(fd)
+    finally:
+        syscalls.umount(place, syscalls.MNT_DETACH)
 
 
 def _clone_of(place: Path) -> int:

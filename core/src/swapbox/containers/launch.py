@@ -50,6 +50,10 @@ def _launch(engine: Engine, container: Container, console_size: tuple[int, int] 
     storage = engine.selector.open("storage", made_with=container.config.storage)
     run = engine.paths.make(engine.paths.container_run(container.id))
     bundle = _mount(storage.mounts(container.id), run)
+    if container.config.volume_mounts:  # few have any, and the others need not import it
+        from swapbox.containers.volume_mounts import mounted
+
+        container = mounted(engine, container, run)
     spec = container_spec(engine, container, bundle=bundle, console_size=console_size)
     resources = _possible_resources(engine, container, spec)
     if not ("devices" in resources or container.config.privileged or engine.unprivileged):

@@ -44,7 +44,9 @@ _MODULES: Mapping[str, tuple[str, ...]] = {
     "start": _SERVICE,
     "exec": ("containers.service", "containers.execute"),
 }
-_DRIVER_FLAGS = ("storage", "isolation", "runtime", "cgroup", "logging", "network_driver", "network")
+_DRIVER_FLAGS = (
+    *("storage", "isolation", "runtime", "cgroup", "logging", "network_driver", "network", "volume_driver"),
+)
 _IGNORED = (WAKE, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE)
 _RESET = (
     signal.SIGCHLD,  # ignored, it would take the exit status away

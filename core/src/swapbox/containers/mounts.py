@@ -67,7 +67,7 @@ def oci_mounts(
     """Return the OCI ``mounts`` in their order: the defaults, then the rest from the root downwards."""
     own = [_files_mount(path, target, config) for path, target in zip(files, _FILE_TARGETS, strict=True)]
     own += [_tmpfs_mount(target, options) for target, options in config.tmpfs.items()]
-    own += [_bind_mount(spec, user_namespace=user_namespace) for spec in config.mounts]
+    own += [_own_mount(spec, user_namespace=user_namespace) for spec in config.mounts]
     if user_namespace:
         own += [
             _mount(spec.target, "bind", spec.source, "bind", "nosuid", "noexec")
@@ -101,13 +101,29 @@ def _tmpfs_mount(target: str, options: str) -> Mount:
     return _mount(target, "tmpfs", "tmpfs", *tmpfs_options(options))
 
 
+def _own_mount(spec: MountSpec, *, user_namespace: bool) -> Mount:
+    if spec.type == "tmpfs":
+        given = [f"{name}={value}" for name, value in spec.options.items()]
+        return _tmpfs_mount(spec.target, ",".join([*["ro"] * spec.read_only, *given]))
+    return _bind_mount(spec, user_namespace=user_namespace)
+
+
 def _bind_mount(spec: MountSpec, *, user_namespace: bool) -> Mount:
-    options = ["rbind" if spec.recursive else "bind", spec.propagation]
-    options += ["ro"] if spec.read_only else []
+    options = ["rbind" if spec.recursive else "bind", spec.propagation or "rprivate"]
+    if spec.read_only:
+        options.append("ro")
+        if spec.submounts != "writable" and (_knows_recursive_attributes() or spec.submounts):
+            options.append("rro")
     if user_namespace:
         # The kernel lets a user namespace change a bind mount only when it keeps the flags of the source.
         options += [flag for flag in _source_flags(spec.source) if flag not in options]
     return _mount(spec.target, "bind", spec.source, *options)
+
+
+def _knows_recursive_attributes() -> bool:
+    """Say whether the kernel has mount_setattr(2), that is Linux 5.12."""
+    major, minor = os.uname().release.split(".")[:2]
+    return (int(major), int(minor.partition("-")[0])) >= (5, 12)
 
 
 def _source_flags(source: str) -> list[str]:

@@ -72,4 +72,4 @@ def _finish(engine: Engine, container: Container) -> None:
         state = RunState(status="exited", exit_code=255, finished=time.time_ns())
     tear_down(engine, container.id, state)
     if container.state.status == "removing":
-        remove(engine, container)
+        remove(engine, container, volumes=container.config.auto_remove)

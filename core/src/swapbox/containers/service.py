@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from swapbox.store.owners import OWNER_LABEL, owner
 if TYPE_CHECKING:
     from swapbox.drivers.isolation import Spec
     from swapbox.drivers.logging import LogQuery, LogRecord
+    from swapbox.engine import Engine
     from swapbox.images.service import Image
 
 
@@ -54,6 +55,32 @@ class Containers(Lifecycle):
             raise engine.records.name_conflict(name.removeprefix("/"))
         name = name.removeprefix("/") or self._new_name()
         _make_sources(config)
+        if config.volumes or config.volumes_from or config.volume_mounts:
+            return self._create_with_volumes(container_id, name, config, claimed=claimed)
+        return self._create(container_id, name, config, claimed=claimed)
+
+    def _create_with_volumes(
+        self, container_id: str, name: str, config: ContainerConfig, *, claimed: bool
+    ) -> Container:
+        from swapbox.containers import volume_mounts
+
+        config = volume_mounts.settle(self._engine, container_id, config)
+        try:
+            return self._create(container_id, name, config, claimed=claimed, fill=volume_mounts.fill)
+        except BaseException:
+            volume_mounts.release(self._engine, container_id, config.mounts)
+            raise
+
+    def _create(
+        self,
+        container_id: str,
+        name: str,
+        config: ContainerConfig,
+        *,
+        claimed: bool,
+        fill: Callable[[Engine, Container], None] | None = None,
+    ) -> Container:
+        engine = self._engine
         storage = engine.selector.open("storage", made_with=config.storage)
         with ExitStack() as undo:
             storage.prepare(container_id, config.top_chain, labels={OWNER_LABEL: owner()})
@@ -62,6 +89,8 @@ class Containers(Lifecycle):
             undo.callback(_remove_directory, directory)
             state = claimed_state(RunState()) if claimed else RunState()
             container = Container(container_id, name, time.time_ns(), config, state)
+            if fill is not None:
+                fill(engine, container)
             engine.records.add(container)
             undo.pop_all()
         happened(engine, container, "create")
@@ -98,13 +127,19 @@ class Containers(Lifecycle):
         """Return the OCI ``config.json`` that ``run`` with these options would use; nothing is left behind."""
         from swapbox.containers.dry_run import plan
 
-        return plan(self._engine, self.configure(asked, image))
+        config = self.configure(asked, image)
+        if config.volumes or config.volumes_from or config.volume_mounts:
+            from swapbox.containers.volume_mounts import planned
+
+            config = planned(self._engine, config)
+        return plan(self._engine, config)
 
     # -- removing ---------------------------------------------------------------------------------------------
 
-    def remove(self, container: Container, *, force: bool = False) -> None:
+    def remove(self, container: Container, *, force: bool = False, volumes: bool = False) -> None:
         """Remove a container; ``force`` kills it first.
 
+        :param volumes: remove its anonymous volumes, too, unless another container uses them.
         :raises Conflict: it runs, or is about to.
         """
         from swapbox.containers.teardown import remove, tear_down
@@ -119,7 +154,7 @@ class Containers(Lifecycle):
             self._end(container)
             killed = RunState(status="exited", exit_code=128 + signal.SIGKILL, finished=time.time_ns())
             tear_down(self._engine, container.id, killed)
-        remove(self._engine, container)
+        remove(self._engine, container, volumes=volumes)
 
     def _end(self, container: Container) -> None:
         """End a container and its monitor, whatever they are doing."""

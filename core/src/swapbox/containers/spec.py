@@ -188,5 +188,5 @@ def _mappings(mappings: Iterable[IdMapping]) -> list[dict[str, int]]:
 
 def _root_propagation(config: ContainerConfig) -> str:
     """Return what the root mount needs so that mounts below it can propagate; empty for the default, private."""
-    used = {spec.propagation.removeprefix("r") for spec in config.mounts}
+    used = {spec.propagation.removeprefix("r") for spec in config.mounts}  # empty for volumes
     return "shared" if "shared" in used else "rslave" if "slave" in used else ""

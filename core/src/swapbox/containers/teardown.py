@@ -36,6 +36,10 @@ def tear_down(engine: Engine, container_id: str, state: RunState, *, restart: bo
     state = state._replace(oom_killed=oom_killed, started=state.started or container.state.started)
     if state.status == "exited" and state.finished > state.started:
         _tell_end(engine, container, state)
+        if container.config.volume_mounts:
+            from swapbox.containers.volume_mounts import tell_unmounted
+
+            tell_unmounted(engine, container)
     with engine.database.transaction():
         try:
             now = engine.records.find(container_id).state
@@ -48,7 +52,7 @@ def tear_down(engine: Engine, container_id: str, state: RunState, *, restart: bo
         if not container.config.auto_remove or now.kept:
             engine.records.set_state(container_id, state, unless=("removing",))
             return None
-    remove(engine, container)
+    remove(engine, container, volumes=True)
     return None
 
 
@@ -119,10 +123,12 @@ def _tolerant(engine: Engine, container: Container, step: Callable[[], None]) ->
         engine.warn(f"container {container.name}: cannot free {step.__name__}: {error}")
 
 
-def remove(engine: Engine, container: Container) -> None:
+def remove(engine: Engine, container: Container, *, volumes: bool = False) -> None:
     """Remove a container that does not run: its snapshot, its directory, its row, in this order.
 
     Two at once, or one after another was killed, is fine.
+
+    :param volumes: and last its anonymous volumes, unless another container uses them.
     """
     state = container.state._replace(status="removing")
     engine.records.set_state(container.id, state)
@@ -133,12 +139,20 @@ def remove(engine: Engine, container: Container) -> None:
     remove_run_directory(engine.paths.container_run(container.id))
     if engine.records.remove(container.id):
         happened(engine, container, "destroy")
+    if container.config.volume_mounts:
+        from swapbox.containers.volume_mounts import release
+
+        release(engine, container.id, container.config.mounts if volumes else ())
 
 
 def remove_run_directory(run: Path) -> None:
     """Remove what a run left on tmpfs, never following a mount that may still be on the root file system."""
     for path in (run / "attach.sock", run / "bundle/config.json", *run.glob("exec-*.sock")):
         path.unlink(missing_ok=True)
+    if (run / "volumes").is_dir():
+        from swapbox.containers.volume_mounts import unmount
+
+        unmount(run)
     for directory in (rootfs_path(run), run / "bundle", run):
         # A directory that is busy or not empty is somebody's mount point: leave it for the next clean-up.
         with contextlib.suppress(OSError):
