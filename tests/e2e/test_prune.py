@@ -166,10 +166,22 @@ def test_what_a_running_pull_needs_is_left_alone(swapbox: Sandbox) -> None:
     with Api(root=swapbox.root, run_root=swapbox.run_root) as engine:
         with Lease(engine) as lease:
             digest = lease.content.put(b"a blob that is needed soon" * 1000)
+            os.utime(engine.content.path(digest), (0, 0))
             assert swapbox.ok("system", "prune", "-f") == "Total reclaimed space: 0B"
             assert engine.content.has(digest)
         assert swapbox.ok("system", "prune", "-f") == "Total reclaimed space: 26kB"
         assert not engine.content.has(digest)
+
+
+def test_what_was_written_just_now_is_left_alone(swapbox: Sandbox) -> None:
+    with Api(root=swapbox.root, run_root=swapbox.run_root) as engine:
+        partial = engine.content.root / "ingest/new-one"
+        engine.paths.make(partial.parent)
+        partial.write_bytes(b"x" * 1000)
+        assert swapbox.ok("system", "prune", "-f") == "Total reclaimed space: 0B"
+        os.utime(partial, (0, 0))
+        assert swapbox.ok("system", "prune", "-f") == "Total reclaimed space: 1kB"
+        assert not partial.exists()
 
 
 # -- system df ----------------------------------------------------------------------------------------------------

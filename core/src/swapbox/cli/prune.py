@@ -35,12 +35,10 @@ def _containers(engine: Engine, filters: Filters, *, everything: bool) -> Pruned
 
 def _images(engine: Engine, filters: Filters, *, everything: bool) -> Pruned:
     from swapbox.cli.image_filters import created
-    from swapbox.images import garbage
     from swapbox.images.prune import prune
 
     filters = {**filters, "dangling": [*filters.get("dangling", ()), "false" if everything else "true"]}
     removed, reclaimed = prune(engine, filters, created=created, until=_until(filters))
-    garbage.collect(engine)
     lines = []
     for one in removed:
         lines += [f"untagged: {name}" for name in one.untagged]
@@ -91,9 +89,13 @@ def container_prune(ctx: click.Context, *, filters: Filters, force: bool) -> Non
 @click.pass_context
 def image_prune(ctx: click.Context, *, everything: bool, filters: Filters, force: bool) -> None:
     """Remove unused images"""
+    from swapbox.images import garbage
+
     which = "images without at least one container associated to them" if everything else "dangling images"
     if force or agreed(f"WARNING! This will remove all {which}."):
-        _show(_images(engine_of(ctx), filters, everything=everything))
+        engine = engine_of(ctx)
+        _show(_images(engine, filters, everything=everything))
+        garbage.collect(engine)
 
 
 @click.command("prune", epilog="Example: swapbox system prune -a --volumes")

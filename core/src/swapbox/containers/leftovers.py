@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from swapbox.engine import Engine
 
 
+YOUNG = 2.0
+"""Seconds: a file on its way into the content store that is younger may not be locked yet by who writes it."""
+
+
 class Found(NamedTuple):
     """The ids of containers of which something was left, and the bytes that were freed."""
 
@@ -34,7 +38,7 @@ class Found(NamedTuple):
 def collect(engine: Engine) -> Found:
     """Remove what crashes have left, also what the next pull could go on with; what a running one needs stays."""
     engine.volumes.tidy()
-    reclaimed = garbage.collect(engine, kept=0)
+    reclaimed = garbage.collect(engine, kept=YOUNG)
     ids = sorted(_lost(engine))
     for container_id in ids:
         reclaimed += _remove(engine, container_id)
