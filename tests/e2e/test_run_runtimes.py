@@ -122,3 +122,37 @@ def test_the_default_container_sees_the_same_by_either_driver(runc: Sandbox) -> 
     command = ("run", "--rm", "--hostname", "same", "busybox", "sh", "-c", script)
     by_runc, by_ns = (runc.ok(*command[:2], "--isolation", name, *command[2:]) for name in ("runc", "ns"))
     assert by_runc == by_ns
+
+
+def test_more_commands_run_in_it(runc: Sandbox) -> None:
+    runc.ok("run", "-d", "--name", "host", "busybox", "sleep", "1000")
+    result = runc(
+        "exec", "-i", "-u", "7", "-w", "/tmp", "host", "sh", "-c", "id -u; pwd; cat; exit 4", stdin=b"in\n"
+    )
+    assert (result.code, result.stdout) == (4, b"7\n/tmp\nin\n")
+    by_runc = runc("exec", "host", "nosuch")
+    runc.ok("run", "-d", "--name", "other", "--isolation", "ns", "busybox", "sleep", "1000")
+    assert by_runc[1:] == runc("exec", "other", "nosuch")[1:]
+    argv = runc.argv("exec", "-it", "host", "sh", "-c", "stty size; exit 3")
+    with terminal(argv, runc.environment) as person:
+        person.expect(b"24 80")
+        assert person.wait() == 3
+
+
+def test_it_is_paused_changed_and_restarted(runc: Sandbox) -> None:
+    runc.ok("run", "-d", "--name", "one", "busybox", "sleep", "1000")
+    runc.ok("pause", "one")
+    assert runc.state("one")["Status"] == "paused"
+    runc.ok("unpause", "one")
+    runc.ok("update", "-m", "32m", "--memory-swap", "64m", "one")
+    assert "32MiB" in runc.ok("stats", "--no-stream", "one")
+    runc.ok("restart", "-t", "0", "one")
+    assert runc.state("one")["Status"] == "running"
+
+
+@pytest.mark.parametrize("isolation", ["ns", "runc"])
+def test_an_oom_kill_of_another_process_than_the_init_is_flagged_too(runc: Sandbox, isolation: str) -> None:
+    script = "tail /dev/zero; exit 5"
+    limited = ("run", "--name", "greedy", "--isolation", isolation, "-m", "16m", "busybox", "sh", "-c", script)
+    assert runc(*limited).code == 5
+    assert runc.state("greedy")["OOMKilled"] is True

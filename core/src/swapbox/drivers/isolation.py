@@ -107,12 +107,20 @@ class IsolationDriver(Protocol):
     def delete(self, id: str, *, force: bool = False) -> None:
         """Forget a stopped container and free what the driver holds for it; ``force`` kills it first.
 
-        :raises Conflict: it is running and ``force`` is false.
+        With ``force`` also what a creator that was killed has left, whatever state it is in; a creation that is
+        still at work then fails. The container's group may be gone afterwards (see ``CgroupHandle.cgroups_path``).
+
+        :raises Conflict: it is created or running, and ``force`` is false.
         """
         ...
 
     def exec(self, request: ExecRequest) -> int:
-        """Run one more process in a running container; return its pid. Raises as :meth:`create`."""
+        """Run one more process in a running container; return its pid, a child of the caller's.
+
+        The caller need not be the monitor. Raises as :meth:`create`.
+
+        :raises Conflict: the container is not running: not started yet, or stopped.
+        """
         ...
 
     def features(self) -> Mapping[str, Any]:
