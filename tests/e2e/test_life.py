@@ -130,12 +130,23 @@ def test_a_container_is_attached_to(swapbox: Sandbox) -> None:
     swapbox("attach", "echoes").fails(1, "cannot attach to a stopped container, start it first")
 
 
+def test_a_network_knows_its_running_containers(swapbox: Sandbox) -> None:
+    swapbox.ok("run", "-d", "--name", "member", "--network", "none", *FOREVER)
+    swapbox.ok("create", "--name", "made", "--network", "none", *FOREVER)
+    network = swapbox.inspect("none")
+    assert (network["Name"], network["Scope"]) == ("none", "local")
+    assert [member["Name"] for member in network["Containers"].values()] == ["member"]
+    assert swapbox.inspect(network["Id"][:12])["Name"] == "none"
+    swapbox("inspect", "--type", "network", "nosuch").fails(1, "network nosuch not found")
+
+
 def test_many_start_and_stop_at_once_and_no_state_is_lost(swapbox: Sandbox) -> None:
     """Eight shells, fifty containers: docker's users script it like this."""
     script = (
-        'for i in 1 2 3 4 5 6; do "$@" run -d --name s$0-$i busybox sleep 1000 >/dev/null || exit 1; done;'
-        'for i in 1 2 3 4 5 6; do "$@" stop -t 0 s$0-$i >/dev/null || exit 2; done;'
-        'for i in 1 3 5; do "$@" start s$0-$i >/dev/null || exit 3; "$@" rm -f s$0-$i > /dev/null || exit 4; done'
+        'for i in 1 2 3 4 5 6 7; do "$@" run -d --name s$0-$i busybox sleep 1000 >/dev/null || exit 1; done;'
+        'for i in 1 2 3 4 5 6 7; do "$@" stop -t 0 s$0-$i >/dev/null || exit 2; done;'
+        'for i in 1 3 5 7; do "$@" start s$0-$i >/dev/null || exit 3; done;'
+        'for i in 1 3 5 7; do "$@" rm -f s$0-$i >/dev/null || exit 4; done'
     )
     shells = [
         subprocess.Popen(

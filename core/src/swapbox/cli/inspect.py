@@ -44,6 +44,12 @@ def _image(engine: Engine, name: str, _size: bool) -> dict[str, Any]:
     return image_document(engine.images.find(name))
 
 
+def _network(engine: Engine, name: str, _size: bool) -> dict[str, Any]:
+    from swapbox.cli.network_document import network_document
+
+    return network_document(engine, name)
+
+
 def _volume(engine: Engine, name: str, _size: bool) -> dict[str, Any]:
     from swapbox.cli.volumes import volume_document
 
@@ -54,6 +60,7 @@ def _volume(engine: Engine, name: str, _size: bool) -> dict[str, Any]:
 _KINDS: Mapping[str, Kind] = {
     "container": Kind("container.InspectResponse", _container),
     "image": Kind("image.InspectResponse", _image),
+    "network": Kind("network.Inspect", _network),
     "volume": Kind("volume.Volume", _volume),
 }
 
@@ -65,12 +72,12 @@ _format_option = click.option("-f", "--format", default="", metavar="TEMPLATE", 
 @_format_option
 @click.option("-s", "--size", is_flag=True, help="Say how much disk a container uses.")
 @click.option(
-    "--type", "kind", default="", metavar="TYPE", help="Look at this type only: container, image or volume."
+    "--type", "kind", default="", metavar="TYPE", help="Look at this type only: container, image, network, volume."
 )
 @click.argument("names", nargs=-1, required=True, metavar="NAME|ID [NAME|ID...]")
 @click.pass_context
 def inspect(ctx: click.Context, names: tuple[str, ...], *, format: str, size: bool, kind: str) -> int:
-    """Return low-level information on containers, images and volumes."""
+    """Return low-level information on containers, images, networks and volumes."""
     if kind and kind not in _DOCKERS_TYPES:
         known = ", ".join(f'"{name}"' for name in _DOCKERS_TYPES)
         raise ClientError(f'unknown type: "{kind}": must be one of {known}')
@@ -99,7 +106,7 @@ def image_inspect(ctx: click.Context, images: tuple[str, ...], *, format: str) -
 def show(engine: Engine, names: Sequence[str], kinds: Sequence[str], format: str, *, size: bool = False) -> int:
     """Print the documents of what is found, then what is wrong; return the exit code.
 
-    :param kinds: where to look, the first that has a name wins: ``container``, ``image``, ``volume``.
+    :param kinds: where to look, the first that has a name wins: ``container``, ``image``, ``network``, ``volume``.
     :param format: a template, ``json``, or empty for JSON that is easy to read.
     :raises ClientError: the template cannot be read.
     """
