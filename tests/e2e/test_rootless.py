@@ -137,6 +137,7 @@ def test_later_commands_act_on_a_container(user: UserSandbox) -> None:
     user.ok("run", "-d", "--name", "lived", "busybox", "sh", "-c", script)
     assert user.wait_log("lived", "ready") == "ready"
     assert user.names() == ["lived"]
+    assert user.ok("exec", "lived", "id", "-u") == "0"
     assert user.ok("stop", "lived") == "lived"
     assert (user.names(), user.names("-a")) == ([], ["lived"])
     assert user.state("lived")["ExitCode"] == 5

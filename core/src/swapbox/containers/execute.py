@@ -113,6 +113,11 @@ def process_of(engine: Engine, container: Container, details: Mapping[str, Any])
             "ambient": [],
         },
     }
+    if engine.unprivileged:
+        from swapbox.linux.idmaps import may_set_groups
+
+        if not may_set_groups():  # then setgroups(2) is not allowed: do without the groups of the image's user
+            process["user"]["additionalGids"] = []
     process.pop("consoleSize", None)
     if size := details["console_size"]:
         process["consoleSize"] = {"height": size[0], "width": size[1]}
