@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,11 +33,18 @@ if TYPE_CHECKING:
     from swapbox.store.content import ContentStore
     from swapbox.store.database import Database
     from swapbox.store.events import EventLog
+    from swapbox.timings import Timings
     from swapbox.volumes.service import Volumes
 
 
 def _ignore(_message: str) -> None:
     """Drop a warning."""
+
+
+def _timings() -> Timings:
+    from swapbox.timings import Timings
+
+    return Timings("other")
 
 
 class Engine:
@@ -46,6 +54,7 @@ class Engine:
     :param run_root: the same for what ends with a reboot.
     :param config_file: read instead of the usual configuration files.
     :param registry: and the following: names of the drivers to use instead of the default ones.
+    :param timings: is told where the time goes.
     :param third_party: False leaves out plugins that did not come with swapbox.
     :param environment: variables to look at instead of the process' own.
     :param warn: told of what the user should know, one line each.
@@ -65,6 +74,7 @@ class Engine:
         network: str | None = None,
         volume: str | None = None,
         third_party: bool = True,
+        timings: Timings | None = None,
         environment: Mapping[str, str] | None = None,
         warn: Callable[[str], None] = _ignore,
     ) -> None:
@@ -81,6 +91,7 @@ class Engine:
         self.environment = os.environ if environment is None else environment
         self.warn = warn
         self.third_party = third_party
+        self.timings = timings
         self._given = (root, run_root, config_file)
 
     @cached_property
@@ -112,11 +123,12 @@ class Engine:
         """The plugins found."""
         from swapbox.plugins.manager import Plugins
 
-        return Plugins.load(
-            environment=self.environment,
-            cache_dir=_paths.cache_dir(self.environment),
-            third_party=self.third_party,
-        )
+        with self.timed("discovery"):
+            return Plugins.load(
+                environment=self.environment,
+                cache_dir=_paths.cache_dir(self.environment),
+                third_party=self.third_party,
+            )
 
     @cached_property
     def selector(self) -> Selector:
@@ -185,6 +197,10 @@ class Engine:
 
         return EventLog(self.paths.events)
 
+    def timed(self, name: str) -> AbstractContextManager[None]:
+        """Charge the time of a block to a name, where anybody wants to know."""
+        return nullcontext() if self.timings is None else self.timings.span(name)
+
     def emit(self, type: str, action: str, id: str, attributes: Mapping[str, str]) -> None:
         """Write down what has happened, and tell observing plugins; see docs/events.md."""
         from swapbox.store.events import Event
@@ -208,6 +224,7 @@ class Engine:
             "third_party": self.third_party,
             "flags": dict(self.flags),
             "environment": dict(self.environment),
+            "timings": self.timings is not None,
         }
 
     @classmethod
@@ -220,6 +237,7 @@ class Engine:
             config_file=Path(file) if file else None,
             third_party=settings["third_party"],
             environment=settings["environment"],
+            timings=_timings() if settings["timings"] else None,
             warn=warn,
             **settings["flags"],
         )

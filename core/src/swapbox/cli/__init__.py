@@ -18,7 +18,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     import gc
     import os
     import sys
+    import time
 
+    began = time.monotonic_ns()
     argv = sys.argv[1:] if argv is None else argv
     _open_missing_streams()
     # A command lives for a tenth of a second; collecting its imports' cycles costs a tenth of that.
@@ -28,6 +30,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         from swapbox.cli.completion import answer
 
         _leave(answer(os.environ))
+    timings = None
+    if "--timings" in argv:  # perhaps it is the container's; then nobody prints them
+        from swapbox.timings import Timings
+
+        timings = Timings("imports", began=began)
     monitor = None
     verb = next((word for word in argv if word in _MONITORED), None)
     if verb is not None and refused is None:
@@ -41,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             monitor.prepare(engine)
     from swapbox.cli.app import run
 
-    _leave(run(argv, monitor=monitor, refused=refused))
+    _leave(run(argv, monitor=monitor, refused=refused, timings=timings))
 
 
 def _leave(code: int) -> NoReturn:

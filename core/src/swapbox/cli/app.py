@@ -19,6 +19,7 @@ from swapbox.errors import SwapboxError
 
 if TYPE_CHECKING:
     from swapbox.containers.spawn import Monitor
+    from swapbox.timings import Timings
 
 
 class ClientError(SwapboxError):
@@ -151,12 +152,15 @@ def driver_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., 
     "--config", "config_file", type=click.Path(path_type=Path), help="Read this configuration file only."
 )
 @click.option("--no-plugins", is_flag=True, help="Leave out plugins that did not come with swapbox.")
+@click.option("--timings", is_flag=True, help="Show on stderr where the time went; for every command.")
 @driver_options()
 @click.version_option(__version__, "-v", "--version", message="swapbox version %(version)s")
 @click.pass_context
 def swapbox(ctx: click.Context, /, **_global: Any) -> None:
     """A container engine in which every backend can be swapped."""
-    monitor: Monitor | None = ctx.ensure_object(dict).get("monitor")
+    state = ctx.ensure_object(dict)
+    state["timings wanted"] = state.get("timings wanted") or _global["timings"]
+    monitor: Monitor | None = state.get("monitor")
     if monitor is not None:
         monitor.prepare(_described_engine(ctx))
 
@@ -172,6 +176,7 @@ def _described_engine(ctx: click.Context) -> Engine:
     if "engine" not in state:
         chosen = {name: given.get(f"{name}_driver", given.get(name)) for name in GLOBAL_OPTIONS.values()}
         state["engine"] = Engine(**chosen, third_party=not given.get("no_plugins"), warn=warn)
+        state["engine"].timings = state.get("timings")
     engine: Engine = state["engine"]
     return engine
 
@@ -195,7 +200,10 @@ def engine_of(ctx: click.Context) -> Engine:
     """
     if (refused := ctx.ensure_object(dict).get("refused")) is not None:
         raise refused
-    return _described_engine(ctx)
+    engine = _described_engine(ctx)
+    if engine.timings is not None and engine.timings.phase == "parse":
+        engine.timings.begin("command")
+    return engine
 
 
 def warn(message: str) -> None:
@@ -225,13 +233,32 @@ def for_each(names: Sequence[str], action: Callable[[str], object], *, echo: boo
     return code
 
 
-def run(argv: Sequence[str], *, monitor: Monitor | None = None, refused: SwapboxError | None = None) -> int:
+def run(
+    argv: Sequence[str],
+    *,
+    monitor: Monitor | None = None,
+    refused: SwapboxError | None = None,
+    timings: Timings | None = None,
+) -> int:
     """Run one command; return its exit code. Never raises for a user's mistake.
 
     :param monitor: one for the container that the command will start, forked before all imports.
     :param refused: why this user can have no engine; raised by the verbs that need one.
+    :param timings: where the time goes; printed if ``--timings`` is an option of the command.
     """
-    state = {"monitor": monitor, "refused": refused}
+    state: dict[str, Any] = {"monitor": monitor, "refused": refused, "timings": timings}
+    if timings is not None:
+        timings.begin("parse")
+    code = _outcome(argv, state)
+    if timings is not None and state.get("timings wanted"):
+        from swapbox.cli.timings import report
+
+        click.echo(report(timings), err=True)
+    return code
+
+
+def _outcome(argv: Sequence[str], state: dict[str, Any]) -> int:
+    """Run one command; say how it failed; return its exit code."""
     try:
         result = swapbox.main(list(argv), prog_name="swapbox", standalone_mode=False, obj=state)
     except click.exceptions.Exit as done:

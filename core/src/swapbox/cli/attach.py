@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import contextlib
 import errno
+import marshal
 import os
 import select
 import signal
@@ -61,7 +62,10 @@ def attach(
         keys = DetachKeys(detach_keys) if terminal else None
         stream = Stream(started.sock, stdin=0 if stdin else None, outputs=outputs, keys=keys, warn=engine.warn)
         stream.also(proxy.fileno(), act)
-        code = stream.run()
+        with engine.timed("attached"):
+            code = stream.run()
+        if engine.timings is not None:
+            engine.timings.add_monitor(stream.timings)
     if code is None:
         raise Unavailable(
             f"the monitor of container {started.container_id} is gone",
@@ -94,6 +98,8 @@ class Stream:
         self._keys = keys
         self._detached = False
         self._pending: list[bytes] = []
+        self.timings: dict[str, int] = {}
+        """What the monitor tells of its own time, in nanoseconds."""
         self._others: dict[int, Callable[[], None]] = {}
         known: dict[bytes, tuple[Output, int]] = {b"O": ("stdout", 1), b"R": ("stderr", 2)}
         self._outputs = {letter: fd for letter, (name, fd) in known.items() if name in outputs}
@@ -143,6 +149,8 @@ class Stream:
         letter = packet[:1]
         if letter in self._outputs and not _write_all(self._outputs[letter], packet[1:]):
             del self._outputs[letter]
+        elif letter == b"T":
+            self.timings |= marshal.loads(packet[1:])
         elif letter == b"M":
             self._warn(packet[1:].decode())
         return packet

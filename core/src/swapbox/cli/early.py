@@ -40,12 +40,20 @@ def early_engine(argv: Sequence[str]) -> Engine | None:
         option, equals, value = word.partition("=")
         if word == "--no-plugins":
             given["third_party"] = False
+        elif word == "--timings":
+            continue
         elif option in GLOBAL_OPTIONS:
             name = GLOBAL_OPTIONS[option]
             text = value if equals else next(words, "")
             given[name] = Path(text) if name in _PATHS else text
         else:
             return None
+    if "--timings" in argv:
+        from swapbox.timings import Timings
+
+        given["timings"] = Timings(
+            ""
+        )  # the real one is the command's; this one tells the monitor that there is one
     engine = Engine(**given)
     try:
         engine.settings  # noqa: B018 - reads the configuration, which may be faulty

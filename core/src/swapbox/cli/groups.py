@@ -62,11 +62,11 @@ class Group(click.Group):
 
                 offer_names(command)
             with Context(command, ctx, name).scope():
-                rest = list(_plain_switches(command, rest))
+                rest = list(_plain_switches(ctx, command, rest))
         return name, command, rest
 
 
-def _plain_switches(command: click.Command, args: Sequence[str]) -> Iterator[str]:
+def _plain_switches(ctx: click.Context, command: click.Command, args: Sequence[str]) -> Iterator[str]:
     """Turn ``--switch=true`` into ``--switch``, and ``--switch=false`` into its opposite, or nothing.
 
     click knows no values for switches, Docker does. Options end at ``--``, and at the first argument where the
@@ -84,6 +84,9 @@ def _plain_switches(command: click.Command, args: Sequence[str]) -> Iterator[str
         option = options.get(name)
         if equals and option is not None and option.is_flag:
             yield from _switch(option, name, value)
+            continue
+        if arg == "--timings" and arg not in options and not isinstance(command, click.Group):
+            ctx.find_root().ensure_object(dict)["timings wanted"] = True  # a global option that goes anywhere
             continue
         yield arg
         if _wants_next(arg, options):

@@ -13,7 +13,7 @@ from swapbox.containers.client import Client
 from swapbox.containers.launch import launch, rootfs_path
 from swapbox.containers.lifecycle import WAKE
 from swapbox.containers.records import Container, RunState
-from swapbox.containers.runs import make_session
+from swapbox.containers.runs import make_session, tell_timings
 from swapbox.containers.session import Session, exit_code
 from swapbox.containers.teardown import tear_down
 from swapbox.errors import CommandNotExecutable, SwapboxError, describe
@@ -44,6 +44,7 @@ class ContainerRun:
         os.chdir("/")
         try:
             started = launch(engine, container, console_size=console_size)
+            tell_timings(engine, [client] if client else [])
             session = make_session(started, client, checker=_checker(engine, container))
         except BaseException as error:
             code = error.exit_code if isinstance(error, CommandNotExecutable) else 128
@@ -67,7 +68,9 @@ class ContainerRun:
         signal.pthread_sigmask(signal.SIG_BLOCK, (WAKE,))
         code = exit_code(status)
         ended = RunState(status="exited", exit_code=code, finished=time.time_ns())
-        delay = _tear_down(self.engine, self.container.id, ended, restart=True)
+        with self.engine.timed("teardown"):
+            delay = _tear_down(self.engine, self.container.id, ended, restart=True)
+        tell_timings(self.engine, self.session.clients)
         self.session.end(status)
         if delay is None:
             return None

@@ -49,11 +49,12 @@ def launch(engine: Engine, container: Container, *, console_size: tuple[int, int
 def _launch(engine: Engine, container: Container, console_size: tuple[int, int] | None) -> Launch:
     storage = engine.selector.open("storage", made_with=container.config.storage)
     run = engine.paths.make(engine.paths.container_run(container.id))
-    bundle = _mount(storage.mounts(container.id), run)
-    if container.config.volume_mounts:  # few have any, and the others need not import it
-        from swapbox.containers.volume_mounts import mounted
+    with engine.timed("mount"):
+        bundle = _mount(storage.mounts(container.id), run)
+        if container.config.volume_mounts:  # few have any, and the others need not import it
+            from swapbox.containers.volume_mounts import mounted
 
-        container = mounted(engine, container, run)
+            container = mounted(engine, container, run)
     spec = container_spec(engine, container, bundle=bundle, console_size=console_size)
     resources = _possible_resources(engine, container, spec)
     if not ("devices" in resources or container.config.privileged or engine.unprivileged):
@@ -134,7 +135,9 @@ def _run(
     isolation = engine.selector.open("isolation", made_with=config.isolation)
     writer = open_log(engine, container)
     pipes = Pipes.open(terminal=config.tty, stdin=config.stdin_open)
-    cgroup = engine.selector.open("cgroup", made_with=config.cgroup).create(cgroup_path(container.id), resources)
+    with engine.timed("cgroup"):
+        controller = engine.selector.open("cgroup", made_with=config.cgroup)
+        cgroup = controller.create(cgroup_path(container.id), resources)
     request = CreateRequest(
         id=container.id,
         bundle=bundle,
@@ -143,13 +146,16 @@ def _run(
         console=pipes.console_fd,
         cgroup=cgroup,
     )
-    init = isolation.create(request)
+    with engine.timed("namespaces"):
+        init = isolation.create(request)
     cgroup.close()
     streams = pipes.kept()
-    _connect(engine, container, init)
+    with engine.timed("network"):
+        _connect(engine, container, init)
     listener = listen(run, ATTACH_SOCKET)
     _set_running(engine, container, init)
-    isolation.start(container.id)
+    with engine.timed("exec"):
+        isolation.start(container.id)
     happened(engine, container, "start")
     return Launch(init, streams, listener, writer)
 

@@ -84,9 +84,14 @@ def _obey(sock: _socket.socket, orders: BinaryIO, verb: str) -> Run | None:
             if kind == "engine":
                 warnings.forget()
                 engine = Engine.from_settings(details, warn=warnings)
-                _warm_up(engine, verb)
+                with engine.timed("discovery"):
+                    _warm_up(engine, verb)
+                if engine.timings is not None:
+                    engine.timings.begin("waiting")
                 continue
             assert engine is not None
+            if engine.timings is not None:
+                engine.timings.begin("other")
             flags = details.get("flags", {})
             warnings.release(keep=not any(flags.get(name) for name in _DRIVER_FLAGS))
             client.output = details["attach"]
@@ -121,13 +126,15 @@ def _container(engine: Engine, kind: str, details: Mapping[str, Any], sock: _soc
     from swapbox.containers.flags import asked_config
 
     flags = details["flags"]
-    asked = asked_config(flags, engine.environment, Path.cwd())
     try:
-        image = engine.images.find(asked.image, platform=flags["platform"])
+        with engine.timed("resolve"):
+            asked = asked_config(flags, engine.environment, Path.cwd())
+            image = engine.images.find(asked.image, platform=flags["platform"])
     except NotFound:
-        Reference.parse(asked.image)  # a malformed one is not looked for anywhere
+        Reference.parse(flags["image"])  # a malformed one is not looked for anywhere
         return None
-    container = engine.containers.create(asked, image=image, name=flags["name"], claimed=True)
+    with engine.timed("prepare"):
+        container = engine.containers.create(asked, image=image, name=flags["name"], claimed=True)
     _tell(sock, b"C", container.id.encode())
     return container
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from swapbox.containers.checker import Checker
@@ -48,7 +49,8 @@ class Run(Protocol):
 def stay(run: Run | None) -> None:
     """Stay with a command to its end, and with what follows it."""
     while run is not None:
-        status = run.session.run(WARM_SECONDS)
+        with run.engine.timed("run"):
+            status = run.session.run(WARM_SECONDS)
         if status is None:
             from swapbox.containers.handover import hand_over
 
@@ -84,7 +86,9 @@ class ExecRun:
         os.chdir("/")
         container = engine.containers.find(details["container"])
         client.send(b"C" + container.id.encode())  # it was asked for by whatever name
-        started = execute(engine, container, details)
+        with engine.timed("exec"):
+            started = execute(engine, container, details)
+        tell_timings(engine, [client])
         return cls(engine, container, make_session(started, client), exec_id=details["exec_id"])
 
     @property
@@ -96,8 +100,22 @@ class ExecRun:
         """Remove the socket, and tell the clients."""
         from swapbox.containers.execute import ended
 
-        ended(self.engine, self.container, self.exec_id, exit_code(status))
+        with self.engine.timed("teardown"):
+            ended(self.engine, self.container, self.exec_id, exit_code(status))
+        tell_timings(self.engine, self.session.clients)
         self.session.end(status)
+
+
+def tell_timings(engine: Engine, clients: Iterable[Client]) -> None:
+    """Tell the clients where the time went so far, if this was asked for."""
+    if engine.timings is None:
+        return
+    import marshal
+
+    engine.timings.total()
+    packet = b"T" + marshal.dumps(engine.timings.parts)
+    for client in clients:
+        client.send(packet)
 
 
 def make_session(started: Launch, client: Client | None, *, checker: Checker | None = None) -> Session:

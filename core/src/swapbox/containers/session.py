@@ -15,6 +15,7 @@ letter direction payload
 ``O``  to client bytes of stdout (of the terminal, when there is one)
 ``R``  to client bytes of stderr
 ``M``  to client a warning for the user
+``T``  to client a marshalled mapping of names of work to nanoseconds (``--timings``)
 ``X``  to client the container has ended and is torn down; its exit code
 ``I``  to monitor bytes for stdin
 ``C``  to monitor end of stdin

@@ -83,7 +83,8 @@ class Monitor:
         details = {"flags": dict(flags), "attach": attach, "ends_input": attach, "console_size": console_size}
         while True:
             self._send(("run", details))
-            started = self._wait(engine, created)
+            with engine.timed("start"):
+                started = self._wait(engine, created)
             if started is not None:
                 return started
             missing()
@@ -112,7 +113,8 @@ class Monitor:
     def _begin(self, engine: Engine, kind: str, container_id: str, details: dict[str, Any]) -> Started:
         self._container_id = container_id
         self._send((kind, {"container": container_id, **details}))
-        started = self._wait(engine, lambda _id: None)
+        with engine.timed("start"):
+            started = self._wait(engine, lambda _id: None)
         assert started is not None
         return started
 
@@ -129,6 +131,8 @@ class Monitor:
                 created(self._container_id)
             elif kind == b"M":
                 engine.warn(data.decode())
+            elif kind == b"T" and engine.timings is not None:
+                engine.timings.add_monitor(marshal.loads(data))
             elif kind == b"E":
                 raise remade_error(marshal.loads(data))
         raise self._died(engine)
