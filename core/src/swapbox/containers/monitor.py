@@ -34,7 +34,6 @@ from swapbox.drivers.common import Kind
 from swapbox.engine import Engine
 from swapbox.errors import NotFound, SwapboxError, describe
 from swapbox.linux import syscalls
-from swapbox.references import Reference
 
 _START: tuple[Kind, ...] = ("isolation", "cgroup", "logging", "network", "storage")
 _DRIVERS: Mapping[str, tuple[Kind, ...]] = {"run": _START, "start": _START, "exec": ("isolation", "cgroup")}
@@ -131,6 +130,8 @@ def _container(engine: Engine, kind: str, details: Mapping[str, Any], sock: _soc
             asked = asked_config(flags, engine.environment, Path.cwd())
             image = engine.images.find(asked.image, platform=flags["platform"])
     except NotFound:
+        from swapbox.references import Reference
+
         Reference.parse(flags["image"])  # a malformed one is not looked for anywhere
         return None
     with engine.timed("prepare"):

@@ -16,8 +16,6 @@ order                        meaning
 ============================ =========================================================================
 """
 
-from __future__ import annotations
-
 import _socket
 import contextlib
 import marshal
@@ -57,7 +55,7 @@ class Monitor:
         self._container_id = ""
         self._settings: dict[str, Any] | None = None
 
-    def prepare(self, engine: Engine) -> None:
+    def prepare(self, engine: "Engine") -> None:
         """Tell the monitor which engine it will work for; it may be told again."""
         if engine.settings != self._settings:
             self._settings = engine.settings
@@ -65,14 +63,14 @@ class Monitor:
 
     def run(
         self,
-        engine: Engine,
+        engine: "Engine",
         flags: Mapping[str, Any],
         *,
         attach: bool = False,
         console_size: tuple[int, int] | None = None,
         missing: Callable[[], None],
         created: Callable[[str], None],
-    ) -> Started:
+    ) -> "Started":
         """Create a container from command line flags and start it.
 
         :param flags: see :func:`swapbox.containers.flags.asked_config`; plain values only.
@@ -91,17 +89,17 @@ class Monitor:
 
     def start(
         self,
-        engine: Engine,
+        engine: "Engine",
         container_id: str,
         *,
         attach: bool = False,
         console_size: tuple[int, int] | None = None,
-    ) -> Started:
+    ) -> "Started":
         """Start a container that exists; raises as :meth:`run`."""
         details = {"attach": attach, "ends_input": False, "console_size": console_size}
         return self._begin(engine, "start", container_id, details)
 
-    def execute(self, engine: Engine, container_id: str, details: Mapping[str, Any]) -> Started:
+    def execute(self, engine: "Engine", container_id: str, details: Mapping[str, Any]) -> "Started":
         """Run one more command in a container; raises as :meth:`run`.
 
         :param details: see :func:`swapbox.containers.execute.execute`; with ``attach``, output comes over the
@@ -110,7 +108,7 @@ class Monitor:
         started = self._begin(engine, "exec", container_id, {**details, "ends_input": details["attach"]})
         return started._replace(socket=f"exec-{details['exec_id']}.sock")
 
-    def _begin(self, engine: Engine, kind: str, container_id: str, details: dict[str, Any]) -> Started:
+    def _begin(self, engine: "Engine", kind: str, container_id: str, details: dict[str, Any]) -> "Started":
         self._container_id = container_id
         self._send((kind, {"container": container_id, **details}))
         with engine.timed("start"):
@@ -118,7 +116,7 @@ class Monitor:
         assert started is not None
         return started
 
-    def _wait(self, engine: Engine, created: Callable[[str], None]) -> Started | None:
+    def _wait(self, engine: "Engine", created: Callable[[str], None]) -> Started | None:
         """Take replies until the container runs; None when its image is not here."""
         for kind, data in self._replies():
             if kind == b"S":
@@ -145,7 +143,7 @@ class Monitor:
         except ConnectionResetError:
             return
 
-    def _died(self, engine: Engine) -> SwapboxError:
+    def _died(self, engine: "Engine") -> "SwapboxError":
         """Free what the monitor had begun, and return the error to raise."""
         from swapbox.containers.recovery import MONITOR_DIED
         from swapbox.errors import NotFound, Unavailable
@@ -185,7 +183,7 @@ class Monitor:
             self._child = 0
 
 
-def spawn(verb: str = "start") -> Monitor:
+def spawn(verb: str = "start") -> "Monitor":
     """Fork a monitor for one command.
 
     :param verb: what it will most likely be told to do: ``run``, ``start`` or ``exec``.
@@ -210,12 +208,12 @@ def spawn(verb: str = "start") -> Monitor:
     return Monitor(ours, orders[1], child)
 
 
-def plain_error(error: SwapboxError) -> tuple[str, str, str | None, int]:
+def plain_error(error: "SwapboxError") -> tuple[str, str, str | None, int]:
     """Return an error as values that marshal knows."""
     return (type(error).__name__, error.message, error.hint, getattr(error, "exit_code", 0))
 
 
-def remade_error(plain: tuple[str, str, str | None, int]) -> SwapboxError:
+def remade_error(plain: tuple[str, str, str | None, int]) -> "SwapboxError":
     """Make the error again that :func:`plain_error` took apart in another process."""
     from swapbox import errors
 

@@ -3,17 +3,19 @@
 import _socket
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from swapbox.drivers.isolation import Stdio
-from swapbox.drivers.logging import LogWriter, Stream
 from swapbox.errors import Unavailable
+
+if TYPE_CHECKING:
+    from swapbox.drivers.logging import LogWriter, Stream
 
 
 class Streams(NamedTuple):
     """The monitor's ends, as :class:`swapbox.containers.session.Session` takes them."""
 
-    outputs: dict[Stream, int]
+    outputs: "dict[Stream, int]"
     stdin: int
     terminal: int
 
@@ -24,13 +26,13 @@ class Launch(NamedTuple):
     init: int
     streams: Streams
     listener: _socket.socket | None
-    writer: LogWriter | None
+    writer: "LogWriter | None"
 
 
 class Pipes(NamedTuple):
     """The monitor's ends of a command's stdio, and the ends the command gets."""
 
-    outputs: dict[Stream, int]
+    outputs: "dict[Stream, int]"
     stdin: int
     stdio: Stdio | None
     console: tuple[_socket.socket, _socket.socket] | None

@@ -12,8 +12,8 @@ import _sqlite3 as sqlite3  # what the package sqlite3 adds, adapters for dateti
 import fcntl
 import os
 import sys
-import weakref
 from _thread import RLock
+from _weakref import ref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,7 +140,7 @@ def _version(db: sqlite3.Connection) -> int:
 
 def _close_before_forks(file: WalFile) -> None:
     # Weakly: the interpreter keeps these functions for ever.
-    reference = weakref.ref(file)
+    reference = ref(file)
 
     def hold() -> None:
         if (file := reference()) is not None:
