@@ -34,7 +34,7 @@ def test_a_platform_is_normalized(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "/", "linux/", "linux//v7", "a/b/c/d", "linux/am d64", "linux/arm\n"])
 def test_what_is_no_platform_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInput, match="invalid platform"):
+    with pytest.raises(InvalidInput, match="error parsing specified platform"):
         Platform.parse(text)
 
 

@@ -26,7 +26,7 @@ def parse_duration(text: str) -> int:
     """
     rest = text.removeprefix("-") if text.startswith("-") else text.removeprefix("+")
     if not rest:
-        raise InvalidInput(f'invalid duration "{text}"')
+        raise InvalidInput(f'time: invalid duration "{text}"')
     total = 0
     while rest and text.strip("+-") != "0":
         number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
@@ -34,7 +34,7 @@ def parse_duration(text: str) -> int:
         unit = tail[: len(tail) - len(tail.lstrip("nuµμmsh"))]
         # "1h30m": the letters of one unit end where the next number starts.
         if unit not in _UNITS or number.count(".") > 1 or not number.strip("."):
-            raise InvalidInput(f'invalid duration "{text}"')
+            raise InvalidInput(f'time: invalid duration "{text}"')
         whole, _, fraction = number.partition(".")
         total += int(whole or "0") * _UNITS[unit] + int(fraction or "0") * _UNITS[unit] // 10 ** len(fraction)
         rest = tail[len(unit) :]

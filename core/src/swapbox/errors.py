@@ -34,6 +34,23 @@ class InvalidInput(SwapboxError):
     """The value can never be right; correct it."""
 
 
+class InvalidReference(InvalidInput):
+    """It is no reference of an image; the hint says why."""
+
+
+class InvalidFlag(InvalidInput):
+    """An option of a command got a value that can never be right.
+
+    :param option: the option's name, with underscores.
+    :param value: what it got.
+    """
+
+    def __init__(self, message: str, *, option: str, value: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.option = option
+        self.value = value
+
+
 class Unsupported(SwapboxError):
     """This host, driver or version cannot do it; choose another backend."""
 

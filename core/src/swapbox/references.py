@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from swapbox.errors import InvalidInput
+from swapbox.errors import InvalidReference
 
 DEFAULT_HOST = "docker.io"
 DEFAULT_TAG = "latest"
@@ -33,27 +33,27 @@ class Reference(NamedTuple):
     def parse(cls, text: str) -> "Reference":
         """Read what a user typed.
 
-        :raises InvalidInput: it does not follow the grammar; the message says where.
+        :raises InvalidReference: it does not follow the grammar; the hint says where.
         """
         if _HEX64.fullmatch(text):
-            raise InvalidInput(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
+            raise InvalidReference(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
         rest, at, digest = text.partition("@")
         if at and not _DIGEST.fullmatch(digest):
-            raise InvalidInput(f"invalid reference format: {text!r} has an invalid digest {digest!r}")
+            raise _invalid(f"{text!r} has an invalid digest {digest!r}")
         host, remainder = _split_host(rest)
         if not _HOST.fullmatch(host):
-            raise InvalidInput(f"invalid reference format: {text!r} has an invalid host {host!r}")
+            raise _invalid(f"{text!r} has an invalid host {host!r}")
         path, colon, tag = remainder.partition(":")
-        if path != path.lower():
-            raise InvalidInput(f"invalid reference format: repository name ({path}) must be lowercase")
         if host == DEFAULT_HOST and "/" not in path:
             path = f"library/{path}"
+        if path != path.lower():
+            raise InvalidReference(f"invalid reference format: repository name ({path}) must be lowercase")
         if not _PATH.fullmatch(path):
-            raise InvalidInput(f"invalid reference format: {text!r}")
+            raise _invalid(f"{text!r} is not [HOST[:PORT]/]PATH[:TAG][@DIGEST]")
         if len(path) > _PATH_LIMIT:
-            raise InvalidInput(f"repository name must not be more than {_PATH_LIMIT} characters: {text!r}")
+            raise InvalidReference(f"repository name must not be more than {_PATH_LIMIT} characters: {text!r}")
         if colon and not _TAG.fullmatch(tag):
-            raise InvalidInput(f"invalid reference format: {text!r} has an invalid tag {tag!r}")
+            raise _invalid(f"{text!r} has an invalid tag {tag!r}")
         return cls(host, path, tag or None, digest or None)
 
     def with_default_tag(self) -> "Reference":
@@ -84,6 +84,10 @@ class Reference(NamedTuple):
     def __str__(self) -> str:
         """Return the canonical form: ``docker.io/library/alpine:3.20``."""
         return self.name + self._suffix()
+
+
+def _invalid(what: str) -> InvalidReference:
+    return InvalidReference("invalid reference format", hint=what)
 
 
 def _split_host(name: str) -> tuple[str, str]:

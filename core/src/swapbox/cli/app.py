@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,8 @@ class ClientError(SwapboxError):
     :param code: the exit code.
     """
 
-    def __init__(self, message: str, *, code: int = 1) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, code: int = 1, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
         self.code = code
 
 
@@ -211,11 +212,23 @@ def warn(message: str) -> None:
     click.echo(f"WARNING: {message}", err=True)
 
 
-def print_error(error: SwapboxError, *, prefix: str = "Error: ") -> None:
-    """Print an error and its hint."""
+def print_error(error: SwapboxError, *, prefix: str | None = None) -> None:
+    """Print an error and its hint, after ``Error: `` unless it is one that Docker's client finds."""
+    if prefix is None:
+        prefix = "" if isinstance(error, ClientError) else "Error: "
     click.echo(f"{prefix}{error.message}", err=True)
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
+
+
+@contextmanager
+def about(words: str) -> Iterator[None]:
+    """Put words before the message of an error that goes through."""
+    try:
+        yield
+    except SwapboxError as error:
+        error.message = f"{words}: {error.message}"
+        raise
 
 
 def for_each(names: Sequence[str], action: Callable[[str], object], *, echo: bool = True) -> int:
@@ -273,7 +286,7 @@ def _outcome(argv: Sequence[str], state: dict[str, Any]) -> int:
     except click.Abort:
         return 130
     except ClientError as error:
-        print_error(error, prefix="")
+        print_error(error)
         return error.code
     except SwapboxError as error:
         print_error(error)

@@ -178,7 +178,7 @@ def _resources(config: ContainerConfig) -> dict[str, Any]:
         "DeviceCgroupRules": None,
         "DeviceRequests": None,
         "MemoryReservation": config.memory_reservation,
-        "MemorySwap": config.memory_swap,
+        "MemorySwap": config.memory_swap or 2 * config.memory,
         "MemorySwappiness": None,
         "OomKillDisable": None,
         "PidsLimit": config.pids_limit or None,

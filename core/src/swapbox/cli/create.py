@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from swapbox.cli.app import FLAG_ERROR, engine_of, print_error
+from swapbox.cli.app import FLAG_ERROR, ClientError, engine_of, print_error
 from swapbox.cli.container_options import attached_streams, container_options
-from swapbox.errors import Conflict, InvalidInput, NotFound, SwapboxError
+from swapbox.cli.groups import bad_value
+from swapbox.errors import Conflict, InvalidFlag, InvalidInput, InvalidReference, NotFound, SwapboxError
+from swapbox.references import Reference
 
 if TYPE_CHECKING:
     from swapbox.containers.config import ContainerConfig
@@ -32,24 +34,22 @@ def create(ctx: click.Context, /, **given: Any) -> int:
     try:
         check_pull(given)
         asked = _asked(engine, given)
+    except InvalidFlag as error:
+        raise bad_value(ctx, error) from None
     except SwapboxError as error:
-        _print_error(error)
+        print_error(error, prefix="swapbox: ")
+        click.echo("\nRun 'swapbox create --help' for more information", err=True)
         return FLAG_ERROR
     try:
+        Reference.parse(asked.image)
         with cidfile(given["cidfile"]) as write_id:
             image = _image(engine, asked, given)
             container = engine.containers.create(asked, image=image, name=given["name"])
             write_id(container.id)
-    except SwapboxError as error:
-        _print_error(error)
-        return 1
+    except (InvalidReference, CidfileError) as error:
+        raise ClientError(error.message, hint=error.hint) from None
     click.echo(container.id)
     return 0
-
-
-def _print_error(error: SwapboxError) -> None:
-    print_error(error)
-    click.echo("\nRun 'swapbox create --help' for more information", err=True)
 
 
 def _asked(engine: Engine, given: dict[str, Any]) -> ContainerConfig:
@@ -84,7 +84,6 @@ def pull_image(engine: Engine, given: dict[str, Any]) -> None:
     """Get the image; what the pull says goes to stderr."""
     from swapbox.cli.images import report_pull
     from swapbox.cli.progress import shown
-    from swapbox.references import Reference
 
     reference = Reference.parse(given["image"]).with_default_tag()
     if given["pull"] == "never":
@@ -101,6 +100,10 @@ def pull_image(engine: Engine, given: dict[str, Any]) -> None:
     )
 
 
+class CidfileError(Conflict):
+    """The file for the id is there already, or cannot be made."""
+
+
 @contextmanager
 def cidfile(path: str | None) -> Iterator[Any]:
     """Write an id to a new file; the file is gone again when the container could not be created."""
@@ -110,11 +113,12 @@ def cidfile(path: str | None) -> Iterator[Any]:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except FileExistsError:
-        raise Conflict(
+        raise CidfileError(
             f"container ID file found, make sure the other container isn't running or delete {path}"
         ) from None
     except OSError as error:
-        raise InvalidInput(f"failed to create the container ID file {path}: {error.strerror}") from None
+        reason = os.strerror(error.errno or 0).lower()
+        raise CidfileError(f"failed to create the container ID file: open {path}: {reason}") from None
     try:
         yield lambda id: os.write(fd, id.encode())
     finally:

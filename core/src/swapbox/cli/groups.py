@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import click
 
+from swapbox.errors import InvalidFlag
+
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
@@ -17,6 +19,15 @@ class BadValue(click.BadParameter):
     def __init__(self, message: str, value: str, option: click.Option) -> None:
         super().__init__(message, param=option)
         self.value = value
+
+
+def bad_value(ctx: click.Context, error: InvalidFlag) -> BadValue:
+    """Return the error of usage for a value that the core does not take."""
+    option = next(param for param in ctx.command.params if param.name == error.option)
+    assert isinstance(option, click.Option)
+    bad = BadValue(error.message, error.value, option)
+    bad.ctx = ctx
+    return bad
 
 
 class Context(click.Context):

@@ -55,8 +55,6 @@ def report_pull(
 ) -> Image:
     """Pull and say so as Docker does."""
     reference = Reference.parse(text).with_default_tag()
-    if progress:
-        progress.message(f"{reference.tag or reference.digest}: Pulling from {reference.path}")
     image, new = engine.images.pull(text, platform=platform, registry=registry, storage=storage, progress=progress)
     if progress:
         progress.message(f"Digest: {image.target}")

@@ -119,7 +119,7 @@ def show(engine: Engine, names: Sequence[str], kinds: Sequence[str], format: str
     else:
         click.echo("".join(_rendered(documents, format, errors)) or "\n", nl=False)
     for error in errors:
-        print_error(error, prefix="" if isinstance(error, ClientError) else "Error: ")
+        print_error(error)
     return 1 if errors else 0
 
 
@@ -142,11 +142,16 @@ def _look_up(engine: Engine, name: str, kinds: Sequence[str], *, size: bool) -> 
         try:
             if kind in _KINDS:
                 return _KINDS[kind], _KINDS[kind].document(engine, name, size)
-        except (NotFound, InvalidInput):
-            if len(kinds) == 1:
+        except (NotFound, InvalidInput) as error:
+            if len(kinds) == 1 or _is_ambiguous(kind, error):
                 raise
     what = kinds[0] if len(kinds) == 1 else "object"
     raise NotFound(f"No such {what}: {name}")
+
+
+def _is_ambiguous(kind: str, error: SwapboxError) -> bool:
+    """Say whether several containers fit; what is no name for one may be a name for something else."""
+    return kind == "container" and isinstance(error, InvalidInput)
 
 
 def _rendered(

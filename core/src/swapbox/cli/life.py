@@ -6,13 +6,22 @@ from typing import Any
 
 import click
 
-from swapbox.cli.app import engine_of, for_each, print_error
+from swapbox.cli.app import ClientError, about, engine_of, for_each, print_error
 from swapbox.cli.container_options import resource_options
-from swapbox.errors import InvalidInput, NotFound
+from swapbox.cli.groups import bad_value
+from swapbox.errors import InvalidFlag, NotFound, SwapboxError
+
+
+def _old_name(ctx: click.Context, _param: click.Parameter, value: int | None) -> None:
+    if value is not None:
+        click.echo("Flag --time has been deprecated, use --timeout instead")
+        ctx.params["timeout"] = value
+
 
 _STOP_OPTIONS = (
+    click.option("--time", type=int, hidden=True, expose_value=False, callback=_old_name, help="See --timeout."),
     click.option("-s", "--signal", "signal_name", default="", metavar="SIGNAL", help="Signal to send."),
-    click.option("-t", "--timeout", "--time", type=int, metavar="SECONDS", help="Kill after so long; -1: never."),
+    click.option("-t", "--timeout", type=int, metavar="SECONDS", help="Kill after so long; -1: never."),
 )
 
 
@@ -29,9 +38,13 @@ def _stop_options(function: Any) -> Any:
 def stop(ctx: click.Context, containers: tuple[str, ...], *, timeout: int | None, signal_name: str) -> int:
     """Stop one or more running containers."""
     service = engine_of(ctx).containers
-    return for_each(
-        containers, lambda name: service.stop(service.find(name), timeout=timeout, signal_name=signal_name)
-    )
+
+    def stop_one(name: str) -> None:
+        container = service.find(name)
+        with about(f"cannot stop container: {name}"):
+            service.stop(container, timeout=timeout, signal_name=signal_name)
+
+    return for_each(containers, stop_one)
 
 
 @click.command(epilog="Example: swapbox kill -s HUP web")
@@ -42,8 +55,14 @@ def kill(ctx: click.Context, containers: tuple[str, ...], *, signal_name: str) -
     """Kill one or more running containers."""
     from swapbox.containers.options import parse_signal
 
-    service, number = engine_of(ctx).containers, parse_signal(signal_name)
-    return for_each(containers, lambda name: service.kill(service.find(name), number))
+    service = engine_of(ctx).containers
+
+    def kill_one(name: str) -> None:
+        with about(f"cannot kill container: {name}"):
+            number = parse_signal(signal_name)
+            service.kill(service.find(name), number)
+
+    return for_each(containers, kill_one)
 
 
 @click.command(epilog="Example: swapbox rm -f web")
@@ -56,8 +75,10 @@ def rm(ctx: click.Context, containers: tuple[str, ...], *, force: bool, volumes:
     service = engine_of(ctx).containers
 
     def remove(name: str) -> None:
+        if not (bare := name.strip("/")):
+            raise ClientError("container name cannot be empty")
         try:
-            service.remove(service.find(name), force=force, volumes=volumes)
+            service.remove(service.find(bare), force=force, volumes=volumes)
         except NotFound as error:  # perhaps another's removal came first
             if not force:
                 raise
@@ -65,8 +86,6 @@ def rm(ctx: click.Context, containers: tuple[str, ...], *, force: bool, volumes:
             return
         click.echo(name)
 
-    if any(not name for name in containers):
-        raise InvalidInput("container name cannot be empty")
     return for_each(containers, remove, echo=False)
 
 
@@ -77,9 +96,13 @@ def rm(ctx: click.Context, containers: tuple[str, ...], *, force: bool, volumes:
 def restart(ctx: click.Context, containers: tuple[str, ...], *, timeout: int | None, signal_name: str) -> int:
     """Restart one or more containers."""
     service = engine_of(ctx).containers
-    return for_each(
-        containers, lambda name: service.restart(service.find(name), timeout=timeout, signal_name=signal_name)
-    )
+
+    def restart_one(name: str) -> None:
+        container = service.find(name)
+        with about(f"Cannot restart container {name}"):
+            service.restart(container, timeout=timeout, signal_name=signal_name)
+
+    return for_each(containers, restart_one)
 
 
 @click.command(epilog="Example: swapbox pause web")
@@ -115,10 +138,15 @@ def wait(ctx: click.Context, containers: tuple[str, ...]) -> int:
 @click.pass_context
 def rename(ctx: click.Context, container: str, new_name: str) -> None:
     """Rename a container."""
-    if not container or not new_name:
-        raise InvalidInput("Error: Neither old nor new names may be empty")
+    old, new = container.strip(), new_name.strip()
+    if not old or not new:
+        raise ClientError("Error: Neither old nor new names may be empty")
     service = engine_of(ctx).containers
-    service.rename(service.find(container), new_name)
+    try:
+        service.rename(service.find(old), new)
+    except SwapboxError as error:
+        print_error(error)
+        raise ClientError(f"Error: failed to rename container named {old}") from None
 
 
 @click.command(epilog="Example: swapbox update --memory 512m --restart always web")
@@ -128,7 +156,13 @@ def rename(ctx: click.Context, container: str, new_name: str) -> None:
 def update(ctx: click.Context, /, containers: tuple[str, ...], **given: str) -> int:
     """Update configuration of one or more containers."""
     if not any(given.values()):
-        raise InvalidInput("you must provide one or more flags when using this command")
+        raise ClientError("you must provide one or more flags when using this command")
+    from swapbox.containers.flags import check_resources
+
+    try:
+        check_resources(given)
+    except InvalidFlag as error:
+        raise bad_value(ctx, error) from None
     service = engine_of(ctx).containers
     return for_each(containers, lambda name: service.update(service.find(name), given))
 
@@ -139,7 +173,10 @@ def update(ctx: click.Context, /, containers: tuple[str, ...], **given: str) -> 
 @click.pass_context
 def port(ctx: click.Context, container: str, private_port: str | None) -> None:
     """List port mappings or a specific mapping for the container."""
-    found = engine_of(ctx).containers.find(container)
+    engine_of(ctx).containers.find(container)
     if private_port is not None:
-        number, _, protocol = private_port.partition("/")
-        raise NotFound(f"no public port '{number}/{protocol or 'tcp'}' published for {found.name}")
+        number = private_port.partition("/")[0]
+        if not (number.isascii() and number.isdigit()):
+            reason = f'strconv.ParseUint: parsing "{number}": invalid syntax'
+            raise ClientError(f"Error: invalid port ({number}): {reason}")
+        raise ClientError(f"Error: No public port '{private_port}' published for {container}")

@@ -13,7 +13,8 @@ from swapbox.cli.attach import OUTPUTS, SignalProxy, attach, check_terminal, ter
 from swapbox.cli.container_options import attached_streams, container_options
 from swapbox.cli.create import check_pull, cidfile, pull_image
 from swapbox.cli.detach import chosen_keys
-from swapbox.errors import CommandNotExecutable, NotFound, SwapboxError
+from swapbox.cli.groups import bad_value
+from swapbox.errors import CommandNotExecutable, InvalidFlag, NotFound, SwapboxError
 
 if TYPE_CHECKING:
     from swapbox.containers.spawn import Monitor
@@ -36,6 +37,8 @@ def run(ctx: click.Context, /, **given: Any) -> int:
     try:
         monitor = monitor_of(ctx)
         return _run(engine_of(ctx), monitor, given)
+    except InvalidFlag as error:
+        raise bad_value(ctx, error) from None
     except CommandNotExecutable as error:
         _print_run_error(error)
         return error.exit_code
@@ -70,6 +73,11 @@ def _run(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
             with proxy.lifted():
                 pull_image(engine, given)
 
+        def created(container_id: str) -> None:
+            write_id(container_id)
+            if not streams:  # as Docker does, also when the start fails
+                click.echo(container_id)
+
         if given["pull"] == "always":
             get_image()
         started = monitor.run(
@@ -78,10 +86,9 @@ def _run(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
             attach=bool(streams),
             console_size=size,
             missing=get_image,
-            created=write_id,
+            created=created,
         )
         if not streams:
-            click.echo(started.container_id)
             return 0
         return attach(
             engine,

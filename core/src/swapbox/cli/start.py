@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from swapbox.cli.app import engine_of, for_each, monitor_of, print_error
+from swapbox.cli.app import ClientError, engine_of, for_each, monitor_of, print_error
 from swapbox.cli.attach import SignalProxy, check_terminal, terminal_size
 from swapbox.cli.attach import attach as carry
 from swapbox.cli.detach import chosen_keys
 from swapbox.containers.events import happened
-from swapbox.errors import CommandNotExecutable, Conflict, InvalidInput, SwapboxError
+from swapbox.errors import Conflict, SwapboxError
 
 if TYPE_CHECKING:
     from swapbox.containers.records import Container
@@ -34,7 +34,7 @@ def start(
     if not (attach or interactive):
         return _start_all(ctx, engine, containers)
     if len(containers) > 1:
-        raise InvalidInput("you cannot start and attach multiple containers at once")
+        raise ClientError("you cannot start and attach multiple containers at once")
     container = engine.containers.find(containers[0])
     if container.state.running:
         return attach_to(engine, container, stdin=interactive, sig_proxy=True, detach_keys=keys)
@@ -43,7 +43,7 @@ def start(
         return _start_attached(engine, monitor, container, stdin=interactive, detach_keys=keys)
     except SwapboxError as error:
         print_error(error)
-        return error.exit_code if isinstance(error, CommandNotExecutable) else 1
+        return 1
     finally:
         monitor.cancel()
 
@@ -64,7 +64,7 @@ def _start_all(ctx: click.Context, engine: Engine, names: tuple[str, ...]) -> in
 
     code = for_each(names, start_one)
     if failed:
-        click.echo(f"failed to start containers: {', '.join(failed)}", err=True)
+        click.echo(f"Error: failed to start containers: {', '.join(failed)}", err=True)
     return code
 
 

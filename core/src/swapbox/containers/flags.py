@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from swapbox.containers import devices, limits, options, security, volumes
 from swapbox.containers.config import ContainerConfig, Healthcheck, MountSpec
-from swapbox.errors import InvalidInput
+from swapbox.errors import InvalidFlag, InvalidInput
+
+ValueT = TypeVar("ValueT")
 
 
 def asked_config(given: Mapping[str, Any], environment: Mapping[str, str], directory: Path) -> ContainerConfig:
@@ -17,10 +19,10 @@ def asked_config(given: Mapping[str, Any], environment: Mapping[str, str], direc
     :param given: a value for each of the options, by its name with underscores.
     :param environment: where ``-e NAME`` takes values from.
     :param directory: what relative paths are relative to; it must be the working directory.
-    :raises InvalidInput: with Docker's words.
+    :raises InvalidInput: with Docker's words; InvalidFlag for a value that Docker's client does not even take.
     """
     integer = options.parse_integer
-    return with_resources(
+    asked = with_resources(
         ContainerConfig(
             image=given["image"],
             cmd=tuple(given["command"]),
@@ -35,7 +37,7 @@ def asked_config(given: Mapping[str, Any], environment: Mapping[str, str], direc
             attach=tuple(given["attach"]),
             labels=_labels(given),
             stop_signal=given["stop_signal"],
-            stop_timeout=integer(given["stop_timeout"]) if given["stop_timeout"] else None,
+            stop_timeout=_one(given, "stop_timeout", integer),
             mounts=_mounts(given, directory),
             volumes=tuple(volumes.parse_anonymous(text) for text in given["volume"] if ":" not in text),
             volumes_from=tuple(given["volumes_from"]),
@@ -46,11 +48,11 @@ def asked_config(given: Mapping[str, Any], environment: Mapping[str, str], direc
             cap_add=security.parse_capabilities(given["cap_add"], flag="--cap-add"),
             cap_drop=security.parse_capabilities(given["cap_drop"], flag="--cap-drop"),
             security_opt=security.parse_security_opts(given["security_opt"]),
-            ulimits=limits.parse_ulimits(given["ulimit"]),
-            sysctls=security.parse_sysctls(given["sysctl"]),
+            ulimits=_all(given, "ulimit", limits.parse_ulimits),
+            sysctls=_all(given, "sysctl", security.parse_sysctls),
             init=given["init"],
-            oom_score_adj=_optional(integer, given["oom_score_adj"]),
-            shm_size=_optional(limits.parse_memory, given["shm_size"]),
+            oom_score_adj=_one(given, "oom_score_adj", integer) or 0,
+            shm_size=_one(given, "shm_size", limits.parse_memory) or 0,
             devices=devices.parse_devices(given["device"]),
             group_add=tuple(given["group_add"]),
             annotations=options.parse_map(given["annotation"]),
@@ -68,6 +70,8 @@ def asked_config(given: Mapping[str, Any], environment: Mapping[str, str], direc
         ),
         given,
     )
+    options.check_removal(asked)
+    return asked
 
 
 def with_resources(config: ContainerConfig, given: Mapping[str, Any]) -> ContainerConfig:
@@ -75,7 +79,7 @@ def with_resources(config: ContainerConfig, given: Mapping[str, Any]) -> Contain
 
     :raises InvalidInput: with Docker's words.
     """
-    asked = {name: parse(given[name]) for name, parse in _RESOURCES.items() if given[name]}
+    asked: dict[str, Any] = {name: _one(given, name, parse) for name, parse in _RESOURCES.items() if given[name]}
     if "cpus" in asked:
         asked["nano_cpus"] = asked.pop("cpus")
     if given["restart"]:
@@ -83,6 +87,15 @@ def with_resources(config: ContainerConfig, given: Mapping[str, Any]) -> Contain
 
         asked["restart"], asked["restart_retries"] = parse_restart(given["restart"])
     return config._replace(**asked)
+
+
+def check_resources(given: Mapping[str, Any]) -> None:
+    """Check what Docker's client checks of the options of ``update``.
+
+    :raises InvalidFlag: with Docker's words.
+    """
+    for name, parse in _RESOURCES.items():
+        _one(given, name, parse)
 
 
 _RESOURCES: Mapping[str, Callable[[str], Any]] = {
@@ -112,32 +125,65 @@ def _labels(given: Mapping[str, Any]) -> dict[str, str]:
     labels: dict[str, str] = {}
     for path in given["label_file"]:
         labels |= options.read_label_file(Path(path))
-    return labels | options.parse_labels(given["label"])
+    return labels | _all(given, "label", options.parse_labels)
 
 
 def _healthcheck(given: Mapping[str, Any]) -> Healthcheck | None:
     if not (given["no_healthcheck"] or any(given[name] for name in given if name.startswith("health_"))):
         return None
-    from swapbox.containers.healthcheck import parse_healthcheck
+    from swapbox.containers.healthcheck import DURATIONS, parse_healthcheck
+    from swapbox.durations import parse_duration
 
+    for name in DURATIONS:
+        _one(given, f"health_{name}", parse_duration)
+    _one(given, "health_retries", options.parse_integer)
     return parse_healthcheck(given)
 
 
-def _optional(parse: Callable[[str], int], text: str) -> int:
-    return parse(text) if text else 0
+def _one(given: Mapping[str, Any], name: str, parse: Callable[[str], ValueT]) -> ValueT | None:
+    """Read the value of an option; None when it is not given.
+
+    :raises InvalidFlag: with Docker's words.
+    """
+    return _flag_value(name, given[name], parse) if given[name] else None
+
+
+def _all(given: Mapping[str, Any], name: str, parse: Callable[[Iterable[str]], ValueT]) -> ValueT:
+    """Read the values of an option that may be given several times.
+
+    :raises InvalidFlag: with Docker's words, for the first one that is wrong.
+    """
+    for value in given[name]:
+        _flag_value(name, value, lambda text: parse([text]))
+    return parse(given[name])
+
+
+def _flag_value(name: str, text: str, parse: Callable[[str], ValueT]) -> ValueT:
+    try:
+        return parse(text)
+    except InvalidInput as error:
+        raise InvalidFlag(error.message, option=name, value=text, hint=error.hint) from None
 
 
 def _environment(given: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return the variables of the files, then those of ``-e``; of one name, the last counts."""
     items = [item for path in given["env_file"] for item in options.read_env_file(Path(path), environment)]
-    return (*items, *options.parse_env(given["env"], environment))
+    return (*items, *_all(given, "env", lambda values: options.parse_env(values, environment)))
 
 
 def _mounts(given: Mapping[str, Any], directory: Path) -> tuple[MountSpec, ...]:
     driver = given["volume_driver"] or ""
-    mounts = [volumes.parse_volume(text, directory, driver=driver) for text in given["volume"] if ":" in text]
-    if given["mount"]:
-        from swapbox.containers.mount_flag import parse_mount
+    texts = [text for text in dict.fromkeys(given["volume"]) if ":" in text]
+    mounts = [volumes.parse_volume(text, directory, driver=driver) for text in texts]
+    return (*mounts, *(_mount(text, directory) for text in given["mount"]))
 
-        mounts += [parse_mount(text, directory) for text in given["mount"]]
-    return tuple(mounts)
+
+def _mount(text: str, directory: Path) -> MountSpec:
+    from swapbox.containers.mount_flag import parse_mount
+
+    try:
+        return parse_mount(text, directory)
+    except InvalidInput as error:
+        if error.message.startswith("invalid mount config"):  # what Docker's client leaves to its daemon
+            raise
+        raise InvalidFlag(error.message, option="mount", value=text, hint=error.hint) from None

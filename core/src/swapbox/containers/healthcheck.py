@@ -12,7 +12,7 @@ from swapbox.errors import InvalidInput
 
 DISABLED = ("NONE",)
 _MINIMUM = SECOND // 1000
-_DURATIONS = ("interval", "timeout", "start_period", "start_interval")
+DURATIONS = ("interval", "timeout", "start_period", "start_interval")
 _NAMES = {
     "interval": "Interval",
     "timeout": "Timeout",
@@ -26,7 +26,7 @@ def parse_healthcheck(given: Mapping[str, Any]) -> Healthcheck | None:
 
     :raises InvalidInput: with Docker's words.
     """
-    texts = {name: given[f"health_{name}"] for name in _DURATIONS}
+    texts = {name: given[f"health_{name}"] for name in DURATIONS}
     asked = any((*texts.values(), given["health_cmd"], given["health_retries"]))
     if given["no_healthcheck"]:
         if asked:

@@ -202,7 +202,7 @@ class Lifecycle:
             raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
         # Recorded first: a crash in between leaves a container that runs and that unpause puts right.
         if not self._engine.records.change(container.id, where=("running",), status="paused"):
-            raise Conflict(f"Container {container.id} is not running")
+            raise Conflict(f"container {container.id} is not running")
         try:
             self._cgroup(container).freeze()
         except BaseException:
@@ -240,11 +240,15 @@ class Lifecycle:
         from swapbox.containers.options import check_name
 
         new = name.removeprefix("/")
-        check_name(name)
+        try:
+            check_name(f"/{new}")
+        except InvalidInput as error:
+            raise InvalidInput(f"Error when allocating new name: {error.message}") from None
         if new == container.name:
             raise InvalidInput("Renaming a container with the same name as its current name")
         if not self._engine.records.rename(container.id, new):
-            raise self._engine.records.name_conflict(new)
+            taken = self._engine.records.name_conflict(new)
+            raise Conflict(f"Error when allocating new name: {taken.message}")
         happened(self._engine, container._replace(name=new), "rename", oldName=f"/{container.name}")
 
     def update(self, container: Container, given: Mapping[str, Any]) -> None:
@@ -256,7 +260,10 @@ class Lifecycle:
         """
         from swapbox.containers.update import updated
 
-        config = updated(container.config, given)
+        try:
+            config = updated(container.config, given)
+        except Conflict as error:  # what Docker finds when it compares with what the container has
+            raise Conflict(f"Cannot update container {container.id}: {error.message}") from None
         container = self.refresh(container)
         if container.state.status in {"running", "paused"}:
             from swapbox.containers.limits import resources

@@ -10,6 +10,9 @@ from swapbox.containers.config import ContainerConfig, Ulimit
 from swapbox.containers.options import parse_integer
 from swapbox.errors import InvalidInput
 
+_MOST = 65536
+"""More processors than any kernel has."""
+
 MINIMUM_MEMORY = 6 * 1024 * 1024
 CPU_PERIOD = 100_000
 """Microseconds; ``--cpus`` becomes a quota of this period."""
@@ -124,11 +127,29 @@ def _check_cpu(options: ContainerConfig) -> None:
 
 
 def _check_set(text: str, what: str) -> None:
-    """Check the list format of cpuset(7), ``0-3,5``; the kernel checks that the numbers exist."""
+    """Check the list format of cpuset(7), ``0-3,5``."""
     for item in text.split(",") if text else ():
         first, dash, last = item.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(first) > int(last)):
             raise InvalidInput(f"Invalid value {text} for cpuset {what}")
+    kind, name = ("cpu", "CPUs") if what == "cpus" else ("node", "memory nodes")
+    online = _online(kind) if text else ""
+    if online and not _numbers(text) <= _numbers(online):
+        raise InvalidInput(f"Requested {name} are not available - requested {text}, available: {online}")
+
+
+def _online(kind: str) -> str:
+    """Return the numbers that the host has, in the same format; empty when it does not say."""
+    try:
+        with open(f"/sys/devices/system/{kind}/online", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _numbers(text: str) -> set[int]:
+    ends = [[int(number) for number in item.split("-")] for item in text.split(",")]
+    return {number for pair in ends for number in range(pair[0], min(pair[-1], _MOST) + 1)}
 
 
 def rlimits(config: ContainerConfig) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ from swapbox.containers.runs import Run, stay
 from swapbox.containers.spawn import plain_error
 from swapbox.drivers.common import Kind
 from swapbox.engine import Engine
-from swapbox.errors import NotFound, SwapboxError, describe
+from swapbox.errors import NotFound, SwapboxError, Unavailable, describe
 from swapbox.linux import syscalls
 
 _START: tuple[Kind, ...] = ("isolation", "cgroup", "logging", "network", "storage")
@@ -114,7 +114,8 @@ def _obey(sock: _socket.socket, orders: BinaryIO, verb: str) -> Run | None:
     except Exception as error:
         message = f"the monitor failed: {describe(error)}"
         hint = "this is a bug in swapbox or a plugin"
-        _tell(sock, b"E", marshal.dumps(("Unavailable", message, f"{hint}; {_where(error)}", 0)))
+        failure = Unavailable(message, hint=f"{hint}; {_where(error)}")
+        _tell(sock, b"E", marshal.dumps(plain_error(failure)))
     return None
 
 

@@ -40,13 +40,21 @@ def check_options(options: ContainerConfig) -> None:
         raise InvalidInput("privileged mode is incompatible with user namespaces")
     if options.logging == "none" and options.log_opts:
         raise InvalidInput("invalid logging opts for driver none")
-    if options.auto_remove and options.restart not in {"", "no"}:
-        raise InvalidInput("conflicting options: cannot specify both --restart and --rm")
+    check_removal(options)
     targets = [*(mount.target for mount in options.mounts), *options.tmpfs]
     for target in targets:
         if targets.count(target) > 1:
             raise InvalidInput(f"Duplicate mount point: {target}")
     check_limits(options)
+
+
+def check_removal(options: ContainerConfig) -> None:
+    """Check that what is removed at its end is not to start again.
+
+    :raises InvalidInput: with Docker's words.
+    """
+    if options.auto_remove and options.restart not in {"", "no"}:
+        raise InvalidInput("conflicting options: cannot specify both --restart and --rm")
 
 
 def parse_env(values: Iterable[str], environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -74,8 +82,8 @@ def read_env_file(path: Path, environment: Mapping[str, str]) -> tuple[str, ...]
 
 
 def read_label_file(path: Path) -> dict[str, str]:
-    """Read ``--label-file``: one label a line, ``#`` comments."""
-    return parse_map(_read_key_values(path, lambda name: name))
+    """Read ``--label-file``: one label a line, ``#`` comments; a key without value is left out."""
+    return parse_map(_read_key_values(path, lambda _name: None))
 
 
 def _read_key_values(path: Path, bare: Callable[[str], str | None]) -> tuple[str, ...]:
@@ -136,8 +144,11 @@ def parse_port(text: str) -> str:
     first, _, last = number.partition("-")
     if protocol not in {"tcp", "udp", "sctp"}:
         raise InvalidInput(f"invalid proto: {protocol}")
-    if not all(part.isascii() and part.isdigit() and int(part) < 65536 for part in (first, last or first)):
-        raise InvalidInput(f"invalid port format for --expose: {text}")
+    for part in (first, last or first):
+        reason = "value out of range" if part.isascii() and part.isdigit() else "invalid syntax"
+        if reason == "invalid syntax" or int(part) > 65535:
+            why = f'strconv.ParseUint: parsing "{part}": {reason}'
+            raise InvalidInput(f"invalid range format for --expose: {text}, error: {why}")
     return f"{number}/{protocol}"
 
 
@@ -168,6 +179,8 @@ def parse_signal(text: str) -> int:
 
     if text.isascii() and text.isdigit():
         number = int(text)
+        if number > signal.SIGRTMAX:
+            raise InvalidInput(f"the linux daemon does not support signal {text}")
     else:
         name = text.upper().removeprefix("SIG")
         base, sign, offset = name.partition("+" if "+" in name else "-")

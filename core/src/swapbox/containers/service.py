@@ -147,10 +147,7 @@ class Containers(Lifecycle):
         container = self.refresh(container)
         if container.state.monitor is not None:
             if not force:
-                raise Conflict(
-                    f"cannot remove container {container.name!r}: container is running",
-                    hint="stop the container before removing it, or use rm -f",
-                )
+                raise Conflict(f'cannot remove container "{container.name}": {_why_not(container.state.status)}')
             self._end(container)
             killed = RunState(status="exited", exit_code=128 + signal.SIGKILL, finished=time.time_ns())
             tear_down(self._engine, container.id, killed)
@@ -206,6 +203,14 @@ class Containers(Lifecycle):
             return self.find(container_id).state.running
         except NotFound:
             return False
+
+
+def _why_not(status: str) -> str:
+    """Return why a container in this status cannot be removed, in Docker's words."""
+    if status == "paused":
+        return "container is paused and must be unpaused first"
+    state = "restarting" if status == "restarting" else "running"
+    return f"container is {state}: stop the container before removing or force remove"
 
 
 def _make_sources(config: ContainerConfig) -> None:

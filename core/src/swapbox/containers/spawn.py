@@ -208,17 +208,17 @@ def spawn(verb: str = "start") -> "Monitor":
     return Monitor(ours, orders[1], child)
 
 
-def plain_error(error: "SwapboxError") -> tuple[str, str, str | None, int]:
+def plain_error(error: "SwapboxError") -> tuple[str, dict[str, Any]]:
     """Return an error as values that marshal knows."""
-    return (type(error).__name__, error.message, error.hint, getattr(error, "exit_code", 0))
+    return type(error).__name__, vars(error)
 
 
-def remade_error(plain: tuple[str, str, str | None, int]) -> "SwapboxError":
+def remade_error(plain: tuple[str, dict[str, Any]]) -> "SwapboxError":
     """Make the error again that :func:`plain_error` took apart in another process."""
     from swapbox import errors
 
-    kind, message, hint, code = plain
-    if kind == "CommandNotExecutable":
-        return errors.CommandNotExecutable(message, exit_code=code, hint=hint)
-    error: SwapboxError = getattr(errors, kind, errors.SwapboxError)(message, hint=hint)
+    kind, values = plain
+    if not hasattr(errors, kind):
+        return errors.SwapboxError(values["message"], hint=values["hint"])
+    error: "SwapboxError" = getattr(errors, kind)(**values)
     return error

@@ -8,13 +8,14 @@ from typing import Any
 from swapbox.containers.config import ContainerConfig
 from swapbox.containers.flags import with_resources
 from swapbox.containers.limits import check_limits
-from swapbox.errors import Conflict, InvalidInput
+from swapbox.errors import Conflict
 
 
 def updated(config: ContainerConfig, given: Mapping[str, Any]) -> ContainerConfig:
     """Return a container's configuration with the options of ``update`` put in.
 
     :raises InvalidInput: with Docker's words.
+    :raises Conflict: it does not fit what the container has.
     """
     new = with_resources(config, given)
     if config.auto_remove and new.restart not in {"", "no"}:
@@ -27,7 +28,7 @@ def updated(config: ContainerConfig, given: Mapping[str, Any]) -> ContainerConfi
         raise Conflict(f"Conflicting options: Nano CPUs cannot be updated as CPU {what} has already been set")
     swap = config.memory_swap or 2 * config.memory
     if given["memory"] and not given["memory_swap"] and 0 < swap < new.memory:
-        raise InvalidInput(
+        raise Conflict(
             "Memory limit should be smaller than already set memoryswap limit, "
             "update the memoryswap at the same time"
         )

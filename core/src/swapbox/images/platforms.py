@@ -55,7 +55,10 @@ class Platform(NamedTuple):
         """
         parts = text.split("/")
         if len(parts) > 3 or not all(_PART.fullmatch(part) for part in parts):
-            raise InvalidInput(f"invalid platform {text!r}", hint="give it as linux/arm64 or linux/arm/v7")
+            raise InvalidInput(
+                f'error parsing specified platform: "{text}": cannot parse platform specifier: invalid argument',
+                hint="give it as linux/arm64 or linux/arm/v7",
+            )
         if len(parts) == 1:
             parts = ["linux", *parts] if parts[0].lower() != "linux" else ["linux", default().architecture]
         return _normal(*parts)

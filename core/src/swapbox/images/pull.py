@@ -72,7 +72,9 @@ def pull(
     """
     reference = reference.with_default_tag()
     progress = progress or Silent()
-    chosen = _choose(reference, registry=registry, content=content, platform=platform, verify=verify)
+    chosen = _choose(
+        reference, registry=registry, content=content, platform=platform, verify=verify, progress=progress
+    )
     downloads = Downloads(
         reference, registry=registry, content=content, progress=progress, retry_delay=retry_delay
     )
@@ -106,6 +108,7 @@ def _choose(
     content: ContentStore,
     platform: str | None,
     verify: Verify | None,
+    progress: Progress,
 ) -> _Chosen:
     wanted = Platform.parse(platform) if platform else platforms.default()
     descriptor = registry.resolve(reference)
@@ -113,6 +116,7 @@ def _choose(
         raise DataError(f"{reference.familiar} resolved to {descriptor.digest}")
     if verify is not None:
         verify(reference, descriptor)
+    progress.message(f"{reference.tag or reference.digest}: Pulling from {reference.path}")
     documents = []
     for _ in range(_INDEX_DEPTH):
         data = _document(reference, descriptor, registry=registry, content=content)

@@ -18,8 +18,7 @@ def detail(body: bytes) -> str:
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return ""
     words = code.lower().replace("_", " ")
-    parts = [words, message] if message.lower() != words else [words]
-    return clean(": ".join(filter(None, parts)))
+    return clean(": ".join(filter(None, (words, message))))
 
 
 def clean(text: str) -> str:
