@@ -277,3 +277,16 @@ def test_files_go_in_and_out_and_into_an_image(kind: str, request: pytest.Fixtur
         assert user.ok("diff", "made").splitlines() == ["C /d", "A /d/stopped"]
         user.ok("rm", "made")
         user.ok("rmi", f"made:{driver}")
+
+
+def test_volumes_work_as_roots_do(user: UserSandbox) -> None:
+    run = ("run", "--rm")
+    copied = user.ok(*run, "-v", "data:/etc", "-v", "/anonymous", "busybox", "sh", "-c", "touch /etc/new; ls /etc")
+    assert {"new", "passwd"} <= set(copied.split())
+    assert user.ok(*run, "-v", "data:/x:ro", "busybox", "ls", "/x").split() == copied.split()
+    part = "src=data,dst=/part,volume-subpath=passwd"
+    assert "root" in user.ok(*run, "--mount", part, "busybox", "cat", "/part")
+    tmpfs = "dst=/x,volume-opt=type=tmpfs,volume-opt=device=tmpfs"
+    assert user.ok(*run, "--mount", tmpfs, "busybox", "stat", "-fc", "%T", "/x") == "tmpfs"
+    assert user.ok("volume", "ls", "-q") == "data"
+    assert user.ok("volume", "rm", "data") == "data"
