@@ -180,7 +180,7 @@ def _resources(config: ContainerConfig) -> dict[str, Any]:
         "MemoryReservation": config.memory_reservation,
         "MemorySwap": config.memory_swap or 2 * config.memory,
         "MemorySwappiness": None,
-        "OomKillDisable": None,
+        "OomKillDisable": False if config.cgroup == "v1" else None,
         "PidsLimit": config.pids_limit or None,
         "Ulimits": [{"Name": u.name, "Hard": u.hard, "Soft": u.soft} for u in config.ulimits],
         "CpuCount": 0,

@@ -37,13 +37,13 @@ def logs(
     details: bool,
 ) -> None:
     """Fetch the logs of a container."""
-    from swapbox.cli.units import parse_moment
+    from swapbox.cli.units import moment
     from swapbox.drivers.logging import LogQuery
 
     engine, now = engine_of(ctx), time.time_ns()
     query = LogQuery(
-        since=parse_moment(since, now=now) if since else None,
-        until=parse_moment(until, now=now) if until else None,
+        since=moment("since", since, now=now),
+        until=moment("until", until, now=now),
         tail=_tail(tail),
         follow=follow,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from swapbox.cli.app import engine_of
+from swapbox.cli.app import ClientError, engine_of
 from swapbox.cli.filters import Filters, filter_option
 from swapbox.cli.units import format_time, parse_moment
 from swapbox.durations import SECOND
@@ -50,7 +50,10 @@ def events(ctx: click.Context, *, filters: Filters, template: str, since: str, u
 
 
 def _moment(text: str, now: int) -> int | None:
-    return parse_moment(text, now=now) if text else None
+    try:
+        return parse_moment(text, now=now) if text else None
+    except InvalidInput as error:
+        raise ClientError(error.message) from None
 
 
 def _check_order(first: int | None, last: int | None) -> None:

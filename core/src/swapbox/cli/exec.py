@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from swapbox.cli.app import engine_of, monitor_of, print_error
+from swapbox.cli.app import ClientError, engine_of, monitor_of, print_error
 from swapbox.cli.attach import SignalProxy, attach, check_terminal, terminal_size
 from swapbox.cli.detach import chosen_keys
-from swapbox.errors import CommandNotExecutable
+from swapbox.cli.groups import bad_value
+from swapbox.errors import CommandNotExecutable, InvalidFlag, InvalidInput
 
 if TYPE_CHECKING:
     from swapbox.containers.spawn import Monitor
@@ -42,9 +43,11 @@ def exec_(ctx: click.Context, /, **given: Any) -> int:
     engine, monitor = engine_of(ctx), monitor_of(ctx)
     try:
         return _exec(engine, monitor, given)
+    except InvalidFlag as error:
+        raise bad_value(ctx, error) from None
     except CommandNotExecutable as error:
         print_error(error)
-        return error.exit_code
+        return 1 if given["detach"] else error.exit_code
     finally:
         monitor.cancel()
 
@@ -70,10 +73,16 @@ def _exec(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
 def _details(engine: Engine, given: dict[str, Any]) -> dict[str, Any]:
     """Return what :func:`swapbox.containers.execute.execute` wants to know, as plain values."""
     env: tuple[str, ...] = given["env"]
+    for item in env:
+        if not item.partition("=")[0]:
+            raise InvalidFlag(f"invalid environment variable: {item}", option="env", value=item)
     if given["env_file"]:
         from swapbox.containers.options import read_env_file
 
-        files = (read_env_file(Path(path), engine.environment) for path in given["env_file"])
+        try:
+            files = [read_env_file(Path(path), engine.environment) for path in given["env_file"]]
+        except InvalidInput as error:
+            raise ClientError(error.message, hint=error.hint) from None
         env = (*(item for items in files for item in items), *env)
     return {
         "exec_id": os.urandom(32).hex(),

@@ -35,7 +35,7 @@ def filter_option(help: str, *, short: bool = True) -> Callable[[Callable[..., A
     def collect(_ctx: click.Context, _param: click.Parameter, pairs: Sequence[tuple[str, str]]) -> Filters:
         filters: dict[str, list[str]] = {}
         for name, value in pairs:
-            if name:
+            if name or value:
                 filters.setdefault(name, []).append(value)
         return filters
 

@@ -9,21 +9,10 @@ from swapbox.cli.units import format_time
 if TYPE_CHECKING:
     from swapbox.images.service import Image
 
-_FROM_CONFIG = {
-    "ExposedPorts": None,
-    "Env": None,
-    "Cmd": None,
-    "Healthcheck": None,
-    "ArgsEscaped": None,
-    "Volumes": None,
-    "WorkingDir": "",
-    "Entrypoint": None,
-    "OnBuild": None,
-    "Labels": None,
-    "StopSignal": None,
-    "Shell": None,
-}
-_ALWAYS = frozenset({"Env", "Cmd", "Volumes", "WorkingDir", "Entrypoint", "OnBuild", "Labels"})
+_CONFIG = (
+    *("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal"),
+    *("ArgsEscaped", "Healthcheck", "OnBuild", "Shell"),
+)
 
 
 def image_document(image: Image) -> dict[str, Any]:
@@ -52,16 +41,5 @@ def image_document(image: Image) -> dict[str, Any]:
 
 
 def _config(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the defaults for containers: what the image has, and of the rest what Docker always shows."""
-    names = ("Hostname", "Domainname", "User")
-    switches = ("AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce")
-    document: dict[str, Any] = {name: given.get(name) or "" for name in names}
-    document |= {name: bool(given.get(name)) for name in switches[:3]}
-    ports = {"ExposedPorts": given["ExposedPorts"]} if given.get("ExposedPorts") else {}
-    document |= ports | {name: bool(given.get(name)) for name in switches[3:]}
-    for name, empty in _FROM_CONFIG.items():
-        if name != "ExposedPorts" and (given.get(name) or name in _ALWAYS):
-            document[name] = given.get(name) or empty
-        if name == "ArgsEscaped":
-            document["Image"] = given.get("Image") or ""
-    return document
+    """Return the defaults for containers: what the image has, as Docker shows it since release 28.2."""
+    return {name: given[name] for name in _CONFIG if given.get(name)}

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from swapbox.cli.app import driver_options, engine_of, for_each, print_error
+from swapbox.cli.app import ClientError, driver_options, engine_of, for_each, print_error
 from swapbox.cli.progress import shown
-from swapbox.errors import NotFound
+from swapbox.errors import InvalidReference, NotFound
 from swapbox.references import Reference
 
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ def pull(
 ) -> None:
     """Download an image from a registry."""
     engine = engine_of(ctx)
-    reference = Reference.parse(image)
+    try:
+        reference = Reference.parse(image)
+    except InvalidReference as error:
+        raise ClientError(error.message, hint=error.hint) from None
     if not quiet and not reference.tag and not reference.digest:
         click.echo("Using default tag: latest")
     report_pull(
@@ -69,6 +72,11 @@ def report_pull(
 @click.pass_context
 def tag(ctx: click.Context, source: str, target: str) -> None:
     """Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE."""
+    try:
+        Reference.parse(target)
+    except InvalidReference as error:
+        words = f'Error parsing reference: "{target}" is not a valid repository/tag'
+        raise ClientError(f"{words}: {error.message}", hint=error.hint) from None
     engine_of(ctx).images.tag(source, target)
 
 

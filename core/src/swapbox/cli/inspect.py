@@ -146,6 +146,8 @@ def _look_up(engine: Engine, name: str, kinds: Sequence[str], *, size: bool) -> 
             if len(kinds) == 1 or _is_ambiguous(kind, error):
                 raise
     what = kinds[0] if len(kinds) == 1 else "object"
+    if what == "network":
+        raise NotFound(f"network {name} not found")
     raise NotFound(f"No such {what}: {name}")
 
 

@@ -111,15 +111,15 @@ def attach(ctx: click.Context, container: str, *, no_stdin: bool, sig_proxy: boo
 def attach_to(engine: Engine, container: Container, *, stdin: bool, sig_proxy: bool, detach_keys: bytes) -> int:
     """Attach to a container that runs; return its exit code, 0 after detaching.
 
-    :raises Conflict: it does not run.
+    :raises ClientError: it does not run.
     """
     status, config = container.state.status, container.config
     if status == "paused":
-        raise Conflict("You cannot attach to a paused container, unpause it first")
+        raise ClientError("You cannot attach to a paused container, unpause it first")
     if status == "restarting":
-        raise Conflict("You cannot attach to a restarting container, wait until it is running")
+        raise ClientError("You cannot attach to a restarting container, wait until it is running")
     if status != "running" or container.state.init is None:
-        raise Conflict("You cannot attach to a stopped container, start it first")
+        raise ClientError("You cannot attach to a stopped container, start it first")
     if stdin:
         check_terminal(tty=config.tty)
     from swapbox.containers.connect import connect

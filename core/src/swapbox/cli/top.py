@@ -19,6 +19,8 @@ def top(ctx: click.Context, container: str, options: tuple[str, ...]) -> None:
     from swapbox.cli.tabwriter import align
     from swapbox.containers import top as work
 
+    if container.startswith("-"):
+        raise click.NoSuchOption(container, ctx=ctx)
     engine = engine_of(ctx)
     titles, rows = work.top(engine, engine.containers.find(container), options)
     text = "".join("\t".join(cells) + "\n" for cells in (titles, *rows))

@@ -74,6 +74,19 @@ def parse_moment(text: str, *, now: int) -> int:
     return parse_time(text)
 
 
+def moment(option: str, text: str | None, *, now: int) -> int | None:
+    """Read the value of ``--since`` or ``--until``; None when it is not given.
+
+    :raises ClientError: it is wrong.
+    """
+    from swapbox.cli.app import ClientError
+
+    try:
+        return parse_moment(text, now=now) if text else None
+    except InvalidInput as error:
+        raise ClientError(f'invalid value for "{option}": {error.message}') from None
+
+
 def parse_time(text: str) -> int:
     """Read a time of RFC 3339, of which all from the minutes on and the zone may be missing.
 

@@ -15,10 +15,12 @@ from swapbox.containers.records import Container
 from swapbox.containers.stdio import Launch, Pipes, listen
 from swapbox.containers.users import resolve_user
 from swapbox.drivers.isolation import ExecRequest, Stdio
-from swapbox.errors import Conflict, Unavailable
+from swapbox.errors import CommandNotExecutable, Conflict, InvalidInput, NotFound, Unavailable
 from swapbox.paths import cgroup_path
 
 if TYPE_CHECKING:
+    from swapbox.containers.config import ContainerConfig
+    from swapbox.containers.users import User
     from swapbox.engine import Engine
 
 
@@ -82,13 +84,13 @@ def process_of(engine: Engine, container: Container, details: Mapping[str, Any])
     try:
         file = engine.paths.container_run(container.id) / "bundle/config.json"
         spec = json.loads(file.read_text())
-        user = resolve_user(
-            Path(f"/proc/{init.pid}/root"), details["user"] or config.user, group_add=config.group_add
-        )
+        user = _user(Path(f"/proc/{init.pid}/root"), details["user"] or config.user, config)
     except FileNotFoundError:
         raise Conflict(f"container {container.id} is not running") from None
     except OSError as error:
         raise Unavailable(f"cannot look into container {container.name}: {error.strerror}") from error
+    if details["workdir"] and not details["workdir"].startswith("/"):
+        raise CommandNotExecutable("Cwd must be an absolute path", exit_code=126)
     env = (*config.env, *parse_env(details["env"], engine.environment))
     process: dict[str, Any] = spec["process"]
     held = process["capabilities"]["bounding"]
@@ -122,6 +124,13 @@ def process_of(engine: Engine, container: Container, details: Mapping[str, Any])
     if size := details["console_size"]:
         process["consoleSize"] = {"height": size[0], "width": size[1]}
     return process
+
+
+def _user(root: Path, text: str, config: ContainerConfig) -> User:
+    try:
+        return resolve_user(root, text, group_add=config.group_add)
+    except (InvalidInput, NotFound) as error:
+        raise CommandNotExecutable(error.message, exit_code=126, hint=error.hint) from None
 
 
 def ended(engine: Engine, container: Container, exec_id: str, code: int) -> None:

@@ -80,13 +80,23 @@ def _health(_engine: Engine, values: Sequence[str]) -> Test:
     return lambda container: container.health in values
 
 
+def _created(engine: Engine, names: Sequence[str]) -> int:
+    """Return when the last of the containers was made."""
+    for name in names:
+        try:
+            moment = engine.records.find(name).created
+        except NotFound:
+            raise NotFound(f"no such container {name}") from None
+    return moment
+
+
 def _before(engine: Engine, values: Sequence[str]) -> Test:
-    moment = [engine.records.find(value).created for value in values][-1]
+    moment = _created(engine, values)
     return lambda container: container.created < moment
 
 
 def _since(engine: Engine, values: Sequence[str]) -> Test:
-    moment = [engine.records.find(value).created for value in values][-1]
+    moment = _created(engine, values)
     return lambda container: container.created > moment
 
 
@@ -95,16 +105,20 @@ def _ancestor(engine: Engine, values: Sequence[str]) -> Test:
     wanted = []
     for value in values:
         try:
-            wanted.append(engine.images.find(value).diff_ids)
+            wanted.append(engine.images.find(value))
         except (NotFound, InvalidInput):  # no such image: no such container
             continue
     below = {
         image.id
         for image in (engine.images.all() if wanted else ())
-        for layers in wanted
-        if image.diff_ids[: len(layers)] == layers
+        for base in wanted
+        if image.id == base.id or _is_above(image.diff_ids, base.diff_ids)
     }
     return lambda container: container.image_id in below
+
+
+def _is_above(layers: Sequence[str], base: Sequence[str]) -> bool:
+    return len(layers) > len(base) and layers[: len(base)] == base
 
 
 def _volume(_engine: Engine, values: Sequence[str]) -> Test:
@@ -141,7 +155,10 @@ def _publish(_engine: Engine, values: Sequence[str]) -> Test:
 
 def _expose(_engine: Engine, values: Sequence[str]) -> Test:
     wanted = _ports(values)
-    return lambda container: not wanted.isdisjoint(_ports(container.config.get("exposed_ports", ())))
+    return lambda container: (
+        (container.config.get("network") or container.config.get("network_driver")) not in ("none", "host")
+        and not wanted.isdisjoint(_ports(container.config.get("exposed_ports", ())))
+    )
 
 
 def _published(config: Mapping[str, Any]) -> set[tuple[int, str]]:

@@ -220,5 +220,5 @@ def remade_error(plain: tuple[str, dict[str, Any]]) -> "SwapboxError":
     kind, values = plain
     if not hasattr(errors, kind):
         return errors.SwapboxError(values["message"], hint=values["hint"])
-    error: "SwapboxError" = getattr(errors, kind)(**values)
+    error: SwapboxError = getattr(errors, kind)(**values)
     return error

@@ -75,8 +75,13 @@ def pull(
     chosen = _choose(
         reference, registry=registry, content=content, platform=platform, verify=verify, progress=progress
     )
+    there = all(content.has(blob.digest) for blob in (chosen.manifest.config, *chosen.manifest.layers))
     downloads = Downloads(
-        reference, registry=registry, content=content, progress=progress, retry_delay=retry_delay
+        reference,
+        registry=registry,
+        content=content,
+        progress=Silent() if there else progress,
+        retry_delay=retry_delay,
     )
     config = _fetch_config(chosen.manifest, downloads=downloads, content=content)
     _check_platform(config, chosen, reference=reference, platform=platform)

@@ -196,7 +196,7 @@ def runtime(text: str) -> str:
         r"(failed to create (shim )?task( for container)?: )?OCI runtime (create|exec) failed: ", "", text
     )
     text = re.sub(r"runc (create|exec) failed: |unable to start container process: |exec failed: ", "", text)
-    return re.sub(r": unknown$", "", text, flags=re.MULTILINE)
+    return re.sub(r": unknown(?=\r?$)", "", text, flags=re.MULTILINE)
 
 
 def hints(text: str) -> str:
@@ -257,7 +257,14 @@ def read_differences(page: Path) -> list[Difference]:
 
 
 def _text(cell: str) -> str:
-    return cell.removeprefix("`").removesuffix("`").replace("\\|", "|").replace("\\n", "\n")
+    return (
+        cell.removeprefix("`")
+        .removesuffix("`")
+        .replace("\\|", "|")
+        .replace("\\n", "\n")
+        .replace("\\r", "\r")
+        .replace("\\t", "\t")
+    )
 
 
 def transcript(answers: Sequence[Answer]) -> str:
