@@ -4,8 +4,6 @@ A setting in a file is the weakest way to say something: flags and environment v
 file nothing is parsed and nothing imported. ``docs/configuration.md`` has a section for each of :data:`SETTINGS`.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

@@ -11,8 +11,7 @@ import pytest
 from swapbox.errors import PermissionDenied
 from swapbox.linux import syscalls
 from swapbox.testing.forked import Forked
-from swapbox_isolation_ns.idmap import read_maps, write_maps
-from swapbox_isolation_ns.plan import IdMap
+from swapbox_isolation_ns.idmap import IdMap, read_maps, write_maps
 
 pytestmark = [
     pytest.mark.root,

@@ -13,8 +13,9 @@ from swapbox.errors import SwapboxError
 from swapbox.linux import syscalls
 from swapbox.linux.fake import Call, Calls, recording
 from swapbox_isolation_ns import child, process, rootfs
-from swapbox_isolation_ns.child import Inherited, run_exec, run_init
+from swapbox_isolation_ns.child import Inherited, run_exec
 from swapbox_isolation_ns.failures import Report
+from swapbox_isolation_ns.init import run_init
 from swapbox_isolation_ns.plan import plan
 from swapbox_isolation_ns.plan_process import ProcessPlan, plan_process
 from swapbox_isolation_ns.process import Descriptors, execute

@@ -10,7 +10,8 @@ import pytest
 
 from swapbox.errors import InvalidInput, SwapboxError, Unsupported
 from swapbox.linux import caps, syscalls
-from swapbox_isolation_ns.plan import IdMap, plan
+from swapbox_isolation_ns.idmap import IdMap
+from swapbox_isolation_ns.plan import plan
 from swapbox_isolation_ns.plan_mounts import DEFAULT_DEVICES, Device, MountStep, plan_devices, plan_mounts
 from swapbox_isolation_ns.plan_process import UNLIMITED, CapabilityPlan, Limit, plan_process
 

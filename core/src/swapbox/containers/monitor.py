@@ -188,7 +188,9 @@ def _warm_up(engine: Engine, verb: str) -> None:
         import_module(f"swapbox.{module}")
     for kind in _DRIVERS[verb]:
         with contextlib.suppress(SwapboxError):
-            engine.selector.open(kind)
+            driver: Any = engine.selector.open(kind)
+            if verb != "exec" and "warm" in engine.selector.choose(kind).offer.spec.capabilities:
+                driver.warm_up()
     with contextlib.suppress(SwapboxError):
         if engine.paths.db.exists():
             engine.records.name_taken("")

@@ -12,6 +12,11 @@ per container, so that another process with its own driver object can ``state``,
 The root file system is mounted at ``root.path`` already, in the monitor's own mount namespace, which the
 container's is made from: nothing is ever mounted in the host's namespace, and all of it is gone with the
 processes.
+
+Optional powers, named in ``IsolationDriverSpec.capabilities``:
+
+``warm``
+    The driver also keeps :class:`Warmable`: the monitor has time to spare before it knows what to create.
 """
 
 from collections.abc import Mapping
@@ -129,6 +134,14 @@ class IsolationDriver(Protocol):
 
     def close(self) -> None:
         """Release what the driver holds open; calling it twice is fine."""
+        ...
+
+
+class Warmable(Protocol):
+    """Capability ``warm``."""
+
+    def warm_up(self) -> None:
+        """Import and prepare what ``create`` needs and the other operations do not; leave nothing behind."""
         ...
 
 

@@ -15,6 +15,7 @@ def swapbox_isolations() -> Iterator[IsolationDriverSpec]:
         summary="Linux namespaces, made by swapbox itself",
         factory=_open,
         probe=_probe,
+        capabilities=frozenset({"warm"}),
         priority=50,
     )
 

@@ -7,6 +7,7 @@ import fcntl
 import os
 import struct
 import termios
+from typing import NamedTuple
 
 from swapbox.errors import InvalidInput
 from swapbox.linux import syscalls
@@ -16,6 +17,13 @@ from swapbox_isolation_ns.failures import doing
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
 _PTMX = os.makedev(5, 2)
+
+
+class Terminal(NamedTuple):
+    """Both ends of the container's pty."""
+
+    master: int
+    slave: int
 
 
 def open_pty(root: int, size: tuple[int, int] | None) -> tuple[int, int]:

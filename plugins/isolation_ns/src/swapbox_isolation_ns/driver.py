@@ -10,18 +10,15 @@ from typing import Any
 
 from swapbox.drivers.common import DriverContext
 from swapbox.drivers.isolation import ContainerState, CreateRequest, ExecRequest
-from swapbox.errors import Conflict, InvalidInput, Unavailable, Unsupported
-from swapbox.linux import caps, syscalls
-from swapbox_isolation_ns.child import Inherited, run_exec, run_init
-from swapbox_isolation_ns.failures import doing
+from swapbox.errors import Conflict, Unavailable
+from swapbox.linux import syscalls
+from swapbox_isolation_ns.child import run_exec
 from swapbox_isolation_ns.gate import open_gate
-from swapbox_isolation_ns.idmap import give_pipes, read_maps, write_maps
+from swapbox_isolation_ns.idmap import give_pipes, read_maps
 from swapbox_isolation_ns.launch import adjust, launch
-from swapbox_isolation_ns.plan import Plan, plan
-from swapbox_isolation_ns.plan_process import ProcessPlan, plan_process
-from swapbox_isolation_ns.seccomp import Filter, load_filter
+from swapbox_isolation_ns.plan_process import plan_process
+from swapbox_isolation_ns.requests import check_capabilities, check_request, inherited, opened
 from swapbox_isolation_ns.state import Record, StateDir
-from swapbox_isolation_ns.trees import open_trees
 
 _JOINED_BY_EXEC = (
     syscalls.CLONE_NEWNS
@@ -46,35 +43,13 @@ class Driver:
 
     def create(self, request: CreateRequest) -> int:
         """Set a container up; its init then waits at the start gate, a FIFO in the state directory."""
-        wanted = plan(request.spec, request.bundle)
-        _check_request(wanted.process, request)
-        if not wanted.has_user_namespace:
-            _check_capabilities(wanted.process)
-        policy = (request.spec.get("linux") or {}).get("seccomp")
-        seccomp = load_filter(policy, self._context.root / "seccomp") if policy else None
-        state = StateDir(self._context.run_root, request.id)
-        state.create()
-        try:
-            pid = self._launch_init(wanted, request, state, seccomp)
-            _remember(state, pid, request, seccomp)
-        except BaseException:
-            state.remove()
-            raise
-        return pid
+        from swapbox_isolation_ns.create import create
 
-    def _launch_init(self, wanted: Plan, request: CreateRequest, state: StateDir, seccomp: Filter | None) -> int:
-        bind_devices = self._context.unprivileged or wanted.has_user_namespace
-        with ExitStack() as stack:
-            trees = open_trees(wanted, stack, bind_devices=bind_devices)
-            gate = _opened(stack, os.open(state.gate, os.O_RDWR | os.O_CLOEXEC))
-            inherited = _inherited(request, gate, _opened(stack, open_gate()), seccomp)
-            joined = [(flag, _opened(stack, _open_namespace(path))) for flag, path in wanted.joined]
-            return launch(
-                lambda report: run_init(wanted, trees, inherited, report),
-                flags=wanted.new & ~syscalls.CLONE_NEWCGROUP,
-                joined=joined,
-                prepare=lambda pid: _prepare(pid, wanted, request, state),
-            )
+        return create(self._context, request)
+
+    def warm_up(self) -> None:
+        """Import what only :meth:`create` needs."""
+        import swapbox_isolation_ns.create  # noqa: F401
 
     def start(self, id: str) -> None:
         """Let the init execute the command."""
@@ -114,21 +89,21 @@ class Driver:
         if record is None or state.state().status != "running":
             raise Conflict(f"container {request.id} is not running")
         process = plan_process(request.process)
-        _check_request(process, request)
+        check_request(process, request)
         with ExitStack() as stack:
             try:
-                pidfd = _opened(stack, record.process.open())
+                pidfd = opened(stack, record.process.open())
                 joins = _JOINED_BY_EXEC | _user_flag(record)
             except (ProcessLookupError, FileNotFoundError):
                 raise Conflict(f"container {request.id} is not running") from None
             if joins & syscalls.CLONE_NEWUSER:
                 give_pipes(request.stdio, process.uid, read_maps(record.process.pid))
             else:
-                _check_capabilities(process)
-            gate, sign = (_opened(stack, fd) for fd in os.pipe())
-            inherited = _inherited(request, gate, _opened(stack, open_gate()), state.seccomp(record))
+                check_capabilities(process)
+            gate, sign = (opened(stack, fd) for fd in os.pipe())
+            given = inherited(request, gate, opened(stack, open_gate()), state.seccomp(record))
             pid = launch(
-                lambda report: run_exec(process, pidfd, joins, inherited, report),
+                lambda report: run_exec(process, pidfd, joins, given, report),
                 flags=0,
                 prepare=lambda pid: adjust(pid, process),
             )
@@ -148,54 +123,7 @@ class Driver:
         return StateDir(self._context.run_root, id)
 
 
-def _inherited(request: CreateRequest | ExecRequest, gate: int, program: int, seccomp: Filter | None) -> Inherited:
-    return Inherited(request.id, request.stdio, request.console, request.cgroup, gate, program, seccomp)
-
-
-def _opened(stack: ExitStack, fd: int) -> int:
-    stack.callback(os.close, fd)
-    return fd
-
-
-def _open_namespace(path: str) -> int:
-    with doing(f"open the namespace {path}"):
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _prepare(pid: int, wanted: Plan, request: CreateRequest, state: StateDir) -> None:
-    state.announce(pid)
-    if wanted.has_user_namespace:
-        write_maps(pid, wanted.uid_maps, wanted.gid_maps)
-        give_pipes(request.stdio, wanted.process.uid, wanted.uid_maps)
-    adjust(pid, wanted.process)
-
-
-def _remember(state: StateDir, pid: int, request: CreateRequest, seccomp: Filter | None) -> None:
-    try:
-        state.write(pid, request.bundle, seccomp)
-    except BaseException:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
-
-
 def _user_flag(record: Record) -> int:
     """Return CLONE_NEWUSER if the container has a user namespace of its own; one's own cannot be joined again."""
     theirs, ours = (os.stat(f"/proc/{pid}/ns/user").st_ino for pid in (record.process.pid, "self"))
     return 0 if theirs == ours else syscalls.CLONE_NEWUSER
-
-
-def _check_request(process: ProcessPlan, request: CreateRequest | ExecRequest) -> None:
-    if process.terminal and request.console is None:
-        raise InvalidInput("process.terminal needs a console socket")
-    if not process.terminal and request.stdio is None:
-        raise InvalidInput("a process without terminal needs descriptors for its stdio")
-
-
-def _check_capabilities(process: ProcessPlan) -> None:
-    """Refuse capabilities that this process does not have, by name, rather than by EPERM in the clone."""
-    sets = process.capabilities
-    wanted = sets.bounding | sets.effective | sets.permitted | sets.inheritable
-    if missing := wanted & ~syscalls.capget()[1]:
-        names = ", ".join(caps.names(missing))
-        raise Unsupported(f"this process does not have the capability {names}", hint="drop it with --cap-drop")

@@ -6,11 +6,19 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from swapbox.drivers.isolation import Stdio
 from swapbox.errors import PermissionDenied
 from swapbox_isolation_ns.failures import doing
-from swapbox_isolation_ns.plan import IdMap
+
+
+class IdMap(NamedTuple):
+    """One line of user_namespaces(7)'s ``uid_map``."""
+
+    container: int
+    host: int
+    size: int
 
 
 def write_maps(pid: int, uids: Sequence[IdMap], gids: Sequence[IdMap]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from swapbox.errors import InvalidInput, Unsupported
 from swapbox.linux import syscalls
+from swapbox_isolation_ns.idmap import IdMap
 from swapbox_isolation_ns.plan_mounts import Device, MountStep, plan_devices, plan_mounts
 from swapbox_isolation_ns.plan_process import ProcessPlan, plan_process
 
@@ -59,14 +60,6 @@ _SYSCTLS = {
     "kernel/shm_rmid_forced": "ipc",
     "kernel/domainname": "uts",
 }
-
-
-class IdMap(NamedTuple):
-    """One line of user_namespaces(7)'s ``uid_map``."""
-
-    container: int
-    host: int
-    size: int
 
 
 class Plan(NamedTuple):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from swapbox.errors import InvalidInput
 from swapbox.linux import syscalls
-from swapbox_isolation_ns.console import open_pty
+from swapbox_isolation_ns.console import Terminal, open_pty
 from swapbox_isolation_ns.failures import doing
 from swapbox_isolation_ns.filesystems import mount_file_system
 from swapbox_isolation_ns.plan import Plan
@@ -37,13 +37,6 @@ class Trees(NamedTuple):
     root: int
     binds: dict[int, int]
     devices: dict[str, int]
-
-
-class Terminal(NamedTuple):
-    """Both ends of the container's pty."""
-
-    master: int
-    slave: int
 
 
 def build(plan: Plan, trees: Trees) -> Terminal | None:
