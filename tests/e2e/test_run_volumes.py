@@ -436,3 +436,21 @@ def test_a_dry_run_makes_no_volume(box: Sandbox) -> None:
     targets = [mount["destination"] for mount in spec["mounts"]]
     assert {"/x", "/data", "/new"} <= set(targets)
     assert box.ok("volume", "ls", "-q") == ""
+
+
+def test_containers_and_prunes_at_once_never_lose_a_volume(box: Sandbox) -> None:
+    script = "cat /data/file && touch /new/x /shared/$HOSTNAME"
+    prunes = [box.start("volume", "prune", "-f") for _ in range(4)]
+    runs = [box.start("run", "--rm", "-v", "shared:/shared", "vol", "sh", "-c", script) for _ in range(12)]
+    prunes += [box.start("volume", "prune", "-f") for _ in range(4)]
+    for process in (*runs, *prunes):
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, err) == (0, b"")
+        assert process in prunes or out == b"content\n"
+    assert box.ok("volume", "ls", "-q") == "shared"
+    assert len(box.ok("run", "--rm", "-v", "shared:/x", "busybox", "ls", "/x").split()) == len(runs)
+
+
+def test_a_read_only_root_leaves_volumes_writable(box: Sandbox) -> None:
+    script = "touch /data/new /new/new /x/new && ! touch /etc/new"
+    box("run", "--rm", "--read-only", "-v", "data:/x", "vol", "sh", "-c", script).check()

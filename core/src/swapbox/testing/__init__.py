@@ -7,7 +7,7 @@ A plugin's ``tests/test_contract.py`` subclasses the suite of its kind and says 
 import sys
 
 SUITES = tuple(
-    f"{__name__}.{kind}" for kind in ("registry", "storage", "isolation", "cgroup", "logging", "network")
+    f"{__name__}.{kind}" for kind in ("registry", "storage", "isolation", "cgroup", "logging", "network", "volume")
 )
 
 if pytest := sys.modules.get("pytest"):
