@@ -163,3 +163,22 @@ class TestFake:
             pass
         with pytest.raises(OSError, match="Bad file descriptor"):
             syscalls.setns(-1)
+
+
+def test_openat2_stands_renames_that_go_on_meanwhile(tmp_path: Path) -> None:
+    """The kernel answers EAGAIN to a path with ``..`` when anything is renamed on the host (openat2(2))."""
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/file").touch()
+    stop = os.fork()
+    if stop == 0:
+        while True:
+            os.rename(tmp_path / "a/file", tmp_path / "a/other")
+            os.rename(tmp_path / "a/other", tmp_path / "a/file")
+    root = os.open(tmp_path, os.O_PATH)
+    try:
+        for _ in range(2000):
+            os.close(syscalls.openat2(root, Path("a/b/../../a/b/.."), os.O_PATH))
+    finally:
+        os.kill(stop, signal.SIGKILL)
+        os.waitpid(stop, 0)
+        os.close(root)

@@ -225,18 +225,26 @@ class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
+_OPENAT2_ATTEMPTS = 100
+
+
 def openat2(dir_fd: int, path: Path, flags: int, *, mode: int = 0, resolve: int = RESOLVE_IN_ROOT) -> int:
-    """Call openat2(2): open ``path`` below ``dir_fd`` with restricted resolution; O_CLOEXEC is added."""
+    """Call openat2(2): open ``path`` below ``dir_fd`` with restricted resolution; O_CLOEXEC is added.
+
+    A rename or mount anywhere on the host at the same time lets the kernel give up on a path with ``..``: such a
+    call is made again, up to 100 times.
+
+    :raises BlockingIOError: it was so each time.
+    """
     how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
-    return _call(
-        _syscall,
-        c_long(_SYS_OPENAT2),
-        c_int(dir_fd),
-        c_char_p(_bytes(path)),
-        ctypes.byref(how),
-        ctypes.c_size_t(ctypes.sizeof(how)),
-        path=path,
-    )
+    arguments = (c_long(_SYS_OPENAT2), c_int(dir_fd), c_char_p(_bytes(path)), ctypes.byref(how))
+    for attempt in range(_OPENAT2_ATTEMPTS):
+        try:
+            return _call(_syscall, *arguments, ctypes.c_size_t(ctypes.sizeof(how)), path=path)
+        except BlockingIOError:
+            if attempt + 1 == _OPENAT2_ATTEMPTS:
+                raise
+    raise AssertionError
 
 
 def fsopen(fstype: str, flags: int = FSOPEN_CLOEXEC) -> int:
