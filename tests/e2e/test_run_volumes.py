@@ -333,10 +333,12 @@ def test_volumes_work_with_every_driver(box: Sandbox, storage: str, isolation: s
 @pytest.mark.parametrize("isolation", ["ns", "runc"])
 def test_a_part_of_a_volume_is_mounted(box: Sandbox, isolation: str) -> None:
     run = ("run", "--rm", "--isolation", isolation)
-    box.ok(*run, "-v", "data:/x", "busybox", "sh", "-c", "mkdir -p /x/a/b; echo 1 > /x/a/b/c; ln -s /etc /x/out")
+    script = "mkdir -p /x/a/b; echo 1 > /x/a/b/c; ln -s /etc /x/out; ln -s ../../etc /x/up; ln -s a/b /x/in"
+    box.ok(*run, "-v", "data:/x", "busybox", "sh", "-c", script)
     assert box.ok(*run, "--mount", "src=data,dst=/y,volume-subpath=a/b", "busybox", "ls", "/y") == "c"
     assert box.ok(*run, "--mount", "src=data,dst=/y,volume-subpath=a/b/c", "busybox", "cat", "/y") == "1"
-    for subpath in ("nothing", "out", "out/passwd"):
+    assert box.ok(*run, "--mount", "src=data,dst=/y,volume-subpath=in/c", "busybox", "cat", "/y") == "1"
+    for subpath in ("nothing", "out", "out/passwd", "up"):
         mount = f"src=data,dst=/y,volume-subpath={subpath}"
         box(*run, "--mount", mount, "busybox", "ls", "/y").fails(125, "subpath", subpath)
 
@@ -454,3 +456,13 @@ def test_containers_and_prunes_at_once_never_lose_a_volume(box: Sandbox) -> None
 def test_a_read_only_root_leaves_volumes_writable(box: Sandbox) -> None:
     script = "touch /data/new /new/new /x/new && ! touch /etc/new"
     box("run", "--rm", "--read-only", "-v", "data:/x", "vol", "sh", "-c", script).check()
+
+
+@pytest.mark.parametrize("isolation", ["ns", "runc"])
+def test_a_device_node_in_a_volume_is_none_where_there_are_no_rules_for_devices(
+    box: Sandbox, isolation: str
+) -> None:
+    box.ok("volume", "create", "data")
+    os.mknod(box.root / "volume/local/data/_data/zero", 0o020666, os.makedev(1, 5))
+    read = ("-v", "data:/x", "busybox", "head", "-c", "1", "/x/zero")
+    box("run", "--rm", "--isolation", isolation, "--cgroup", "none", *read).fails(1, "Permission denied")

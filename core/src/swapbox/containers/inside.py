@@ -197,13 +197,13 @@ def _clone(path: Path | str) -> int:
 def clone_volume(made: Sequence[Mount], subpath: str, place: Path) -> int:
     """Mount something for a moment at ``place`` and return a detached clone of it, or of a path below its root.
 
-    :raises OSError: (ENOENT, EXDEV, ELOOP) the path is not there, or leads through a symbolic link.
+    :raises OSError: (ENOENT, EXDEV) the path is not there, or leads out by a symbolic link.
     """
     mounts.apply(made, place)
     try:
         root = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            below = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
+            below = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_MAGICLINKS
             fd = syscalls.openat2(root, subpath or ".", os.O_PATH, resolve=below)
         finally:
             os.close(root)

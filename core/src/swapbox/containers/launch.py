@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ def _launch(engine: Engine, container: Container, console_size: tuple[int, int] 
     spec = container_spec(engine, container, bundle=bundle, console_size=console_size)
     resources = _possible_resources(engine, container, spec)
     if not ("devices" in resources or container.config.privileged or engine.unprivileged):
-        _forbid_device_nodes(spec, bundle / "rootfs")
+        _forbid_device_nodes(spec, bundle / "rootfs", volumes={m.target for m in container.config.volume_mounts})
     spec["linux"]["resources"] = resources
     (bundle / "config.json").write_text(json.dumps(spec))
     return _run(engine, container, spec, resources, bundle=bundle, run=run)
@@ -180,8 +180,14 @@ def _possible_resources(engine: Engine, container: Container, spec: Spec) -> Res
     return resources
 
 
-def _forbid_device_nodes(spec: Spec, rootfs: Path) -> None:
-    """Let no device node be made, nor one of the image be opened: without rules they are the host's devices."""
+def _forbid_device_nodes(spec: Spec, rootfs: Path, *, volumes: Collection[str]) -> None:
+    """Let no device node be made, nor one of the image be opened: without rules they are the host's devices.
+
+    :param volumes: targets of volumes, which got the nodes that the image has there.
+    """
+    for mount in spec["mounts"]:
+        if mount["destination"] in volumes:
+            mount["options"].append("nodev")
     for held in spec["process"]["capabilities"].values():
         if "CAP_MKNOD" in held:
             held.remove("CAP_MKNOD")
