@@ -183,10 +183,12 @@ class Monitor:
             self._child = 0
 
 
-def spawn(verb: str = "start") -> "Monitor":
+def spawn(verb: str = "start", *, briefly: bool = False) -> "Monitor":
     """Fork a monitor for one command.
 
     :param verb: what it will most likely be told to do: ``run``, ``start`` or ``exec``.
+    :param briefly: the calling process ends with this command. Otherwise the monitor is not its child, which it
+        would have to collect some day; that costs a second fork.
     """
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     orders = os.pipe()
@@ -195,7 +197,7 @@ def spawn(verb: str = "start") -> "Monitor":
         # The child never returns into the caller's code, whatever happens.
         try:
             os.setsid()
-            if os.fork() == 0:
+            if briefly or os.fork() == 0:
                 ours.close()
                 os.close(orders[1])
                 from swapbox.containers.monitor import serve
@@ -205,7 +207,7 @@ def spawn(verb: str = "start") -> "Monitor":
             os._exit(0)
     theirs.close()
     os.close(orders[0])
-    return Monitor(ours, orders[1], child)
+    return Monitor(ours, orders[1], 0 if briefly else child)
 
 
 def plain_error(error: "SwapboxError") -> tuple[str, dict[str, Any]]:
