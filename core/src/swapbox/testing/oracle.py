@@ -85,10 +85,13 @@ class Shell:
 
     :param directory: empty; its path is unguessable.
     :param variables: for the environment of every command.
+
+    ``kept`` are the containers that stay after a case.
     """
 
     def __init__(self, engine: Engine, directory: Path, variables: Mapping[str, str]) -> None:
         self.engine = engine
+        self.kept: set[str] = set()
         self.directory = directory / "work"
         programs = directory / "bin"
         for made in (self.directory, programs):
@@ -142,16 +145,18 @@ class Pair:
     def remove_containers(self) -> None:
         """Remove every container of both."""
         for shell in self._shells:
+            shell.kept = set()
             _remove(shell.engine, _containers(shell.engine))
 
     @staticmethod
     def _run(shell: Shell, case: Case, *, keep: bool) -> list[Answer]:
-        before = _containers(shell.engine)
         try:
             return list(alike(shell(case), {str(shell.directory): "/work"}))
         finally:
-            if not keep:
-                _remove(shell.engine, _containers(shell.engine) - before)
+            there = _containers(shell.engine)
+            if keep:
+                shell.kept = there
+            _remove(shell.engine, there - shell.kept)
 
 
 def _containers(engine: Engine) -> set[str]:
