@@ -52,8 +52,8 @@ def imported(swapbox: Sandbox, directory: Path, *arguments: str) -> dict[str, se
     directory.mkdir()
     argv = [sys.executable, "-P", "-c", PROGRAM, str(directory), *arguments]
     subprocess.run(argv, check=True, capture_output=True, env=swapbox.environment)
-    if "run" in arguments:  # the command, the monitor, and the process between them
-        wait_until(lambda: len(told(directory)) == 3, "all processes have ended")
+    if "run" in arguments:  # the command and the monitor
+        wait_until(lambda: len(told(directory)) == 2, "both processes have ended")
     modules = told(directory)
     found = {"command": modules.pop("command")}
     if modules:
