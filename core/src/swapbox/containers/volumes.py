@@ -29,16 +29,7 @@ def parse_volume(text: str, directory: Path, *, driver: str = "") -> MountSpec:
     :param driver: of a volume that is not there yet.
     :raises InvalidInput: with Docker's words.
     """
-    parts = text.split(":")
-    if len(parts) > 3:
-        raise InvalidInput(f"invalid spec: {text}: too many colons")
-    if not all(parts):
-        raise InvalidInput(f"invalid spec: {text}: empty section between colons")
-    if len(parts) == 2 and is_mode(parts[1]):
-        raise InvalidInput(f"invalid volume specification: '{text}'")
-    source, target, mode = (*parts, "")[:3]
-    if not is_mode(mode):
-        raise InvalidInput(f"invalid mode: {mode}")
+    source, target, mode = _sections(text)
     if source.startswith("."):
         source = os.path.join(directory, source)
     kind: MountType = "bind" if source.startswith("/") else "volume"
@@ -49,15 +40,25 @@ def parse_volume(text: str, directory: Path, *, driver: str = "") -> MountSpec:
         raise InvalidInput(f"{start}field BindOptions must not be specified")
     if kind == "bind" and "nocopy" in words:
         raise InvalidInput(f"{start}field VolumeOptions must not be specified")
-    spec = MountSpec(
-        source="",
-        target=checked_target(target, start),
-        read_only="ro" in words,
-        mode=mode,
-    )
+    spec = MountSpec(source="", target=checked_target(target, start), read_only="ro" in words, mode=mode)
     if kind == "volume":
         return spec._replace(type="volume", name=source, driver=driver, propagation="", copy="nocopy" not in words)
     return spec._replace(source=normal(source), propagation=propagation or "rprivate", create_source=True)
+
+
+def _sections(text: str) -> tuple[str, str, str]:
+    """Return source, target and mode, which may be empty."""
+    parts = text.split(":")
+    if len(parts) > 3:
+        raise InvalidInput(f"invalid spec: {text}: too many colons")
+    if not all(parts):
+        raise InvalidInput(f"invalid spec: {text}: empty section between colons")
+    if len(parts) == 2 and is_mode(parts[1]):
+        raise InvalidInput(f"invalid volume specification: '{text}'")
+    mode = parts[2] if len(parts) == 3 else ""
+    if not is_mode(mode):
+        raise InvalidInput(f"invalid mode: {mode}")
+    return parts[0], parts[1], mode
 
 
 def parse_anonymous(text: str) -> str:
