@@ -72,7 +72,7 @@ def test_flags_are_read() -> None:
         ({"health_timeout": "-1s"}, "--health-timeout cannot be negative"),
         ({"health_retries": "-1"}, "--health-retries cannot be negative"),
         ({"health_start_period": "5us"}, "StartPeriod in Healthcheck cannot be less than 1ms"),
-        ({"health_interval": "soon"}, 'invalid duration "soon"'),
+        ({"health_interval": "soon"}, 'time: invalid duration "soon"'),
     ],
 )
 def test_wrong_flags_are_refused(options: dict[str, Any], words: str) -> None:

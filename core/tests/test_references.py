@@ -70,7 +70,7 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
 
 
 def test_capitals_are_refused_by_name() -> None:
-    with pytest.raises(InvalidInput, match=r"repository name \(Alpine\) must be lowercase"):
+    with pytest.raises(InvalidInput, match=r"repository name \(library/Alpine\) must be lowercase"):
         Reference.parse("Alpine:3")
 
 
