@@ -11,56 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from swapbox.testing.faults import files, patched
 from swapbox.testing.process import wait_until
 from swapbox.testing.sandbox import Sandbox
 
 pytestmark = pytest.mark.root
-
-PATCHED = """
-import importlib, os, signal, sys
-from swapbox.cli import main
-
-place, what, *arguments = sys.argv[1:]
-module, _, name = place.partition(":")
-module = importlib.import_module(f"swapbox.containers.{module}")
-original, command = getattr(module, name), os.getpid()
-
-def patched(*args, **options):
-    if what == "fail":
-        raise KeyError(name)
-    if what == "wait":
-        open(os.environ["GATE"]).read()
-    if what.startswith("after"):
-        original(*args, **options)
-    if what.endswith("both"):
-        os.kill(command, signal.SIGKILL)
-    if what != "wait":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*args, **options)
-
-setattr(module, name, patched)
-main(arguments)
-"""
-"""A command in whose monitor a function fails, waits, or kills the monitor (or both) before or after its work."""
 
 FOREVER = ("busybox", "sleep", "1000")
 COUNT = "i=0; while [ $i -lt 200 ]; do echo $i; i=$((i+1)); usleep 10000; done; exit 7"
 COUNTED = b"".join(b"%d\n" % number for number in range(200))
 
 
-def patched(swapbox: Sandbox, place: str, what: str, *arguments: str) -> list[str]:
-    """Return the command line of a swapbox in which ``place`` (``module:function``) is deadly, or waits."""
-    return [sys.executable, "-P", "-c", PATCHED, place, what, *swapbox.argv(*arguments)[1:]]
-
-
 def run(swapbox: Sandbox, argv: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(argv, capture_output=True, timeout=60, env=swapbox.environment, stdin=subprocess.DEVNULL)
-
-
-def files(swapbox: Sandbox) -> set[Path]:
-    """Return what is below the roots; SQLite's files come and go."""
-    paths = {path for top in (swapbox.root, swapbox.run_root) for path in top.rglob("*")}
-    return {path for path in paths if ".sqlite" not in path.name}
 
 
 @pytest.fixture

@@ -67,6 +67,10 @@ class Conflict(SwapboxError):
     """The thing is in a state that forbids it; change its state first."""
 
 
+class AlreadyRunning(Conflict):
+    """The container runs, or is just being started by another command; to whom that is enough it is no error."""
+
+
 class DataError(SwapboxError):
     """Data is not what its digest, size or format promised; never retried silently."""
 

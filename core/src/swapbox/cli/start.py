@@ -11,7 +11,7 @@ from swapbox.cli.attach import SignalProxy, check_terminal, terminal_size
 from swapbox.cli.attach import attach as carry
 from swapbox.cli.detach import chosen_keys
 from swapbox.containers.events import happened
-from swapbox.errors import Conflict, SwapboxError
+from swapbox.errors import AlreadyRunning, Conflict, SwapboxError
 
 if TYPE_CHECKING:
     from swapbox.containers.records import Container
@@ -72,6 +72,8 @@ def _start_detached(ctx: click.Context, engine: Engine, container: Container) ->
     monitor = monitor_of(ctx)
     try:
         monitor.start(engine, container.id).sock.close()
+    except AlreadyRunning:  # another command was quicker
+        return
     finally:
         monitor.cancel()
 

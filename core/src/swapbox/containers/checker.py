@@ -13,6 +13,7 @@ class Checker:
     :param delays: milliseconds until it runs again, by its exit status; the first for any other.
     :param due: when it runs next, in seconds of time.monotonic().
     :param pid: of the program while it runs, else 0.
+    :ivar orphans: a program was killed, and the command that it had started in the container is perhaps there yet.
     """
 
     def __init__(self, argv: list[str], fd: int, delays: list[int], due: float, pid: int = 0) -> None:
@@ -22,6 +23,7 @@ class Checker:
         self.due = due
         self.pid = pid
         self.pidfd = os.pidfd_open(pid) if pid else -1
+        self.orphans = True  # this process may have been another one a moment ago
 
     def start(self) -> None:
         """Run the program if it is time."""
@@ -38,9 +40,25 @@ class Checker:
         """Collect the program, which has ended."""
         _, status = os.waitpid(self.pid, 0)
         code = os.waitstatus_to_exitcode(status)
+        self.orphans = self.orphans or code < 0
         self.due = time.monotonic() + self.delays[code if 0 <= code < len(self.delays) else 0] / 1000
         os.close(self.pidfd)
         self.pid, self.pidfd = 0, -1
+
+    def collect_orphans(self, init: int) -> None:
+        """Collect what a killed program had started and what is now a child of this process, a subreaper.
+
+        The kernel ends a container's init only when nothing of its pid namespace is left, zombies included
+        (pid_namespaces(7)): uncollected, a single one would keep the container from ever ending.
+        """
+        try:
+            with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+                orphans = {*map(int, file.read().split())} - {init, self.pid}
+            for pid in orphans:
+                os.waitpid(pid, os.WNOHANG)
+        except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+            orphans = set()
+        self.orphans = bool(orphans)
 
     def stop(self) -> None:
         """End the program, if it runs."""

@@ -14,13 +14,16 @@ from swapbox.containers.launch import launch, rootfs_path
 from swapbox.containers.lifecycle import WAKE
 from swapbox.containers.records import Container, RunState
 from swapbox.containers.runs import make_session, tell_timings
-from swapbox.containers.session import Session, exit_code
+from swapbox.containers.session import RELIEVED_PATIENCE, Session, exit_code
 from swapbox.containers.teardown import tear_down
 from swapbox.errors import CommandNotExecutable, SwapboxError, describe
 from swapbox.linux import syscalls
 
 if TYPE_CHECKING:
     from swapbox.engine import Engine
+
+_RESTART_PATIENCE = 10.0
+"""Seconds that a client which does not read, such as a stopped one, can put off a restart."""
 
 
 class ContainerRun:
@@ -47,11 +50,7 @@ class ContainerRun:
             tell_timings(engine, [client] if client else [])
             session = make_session(started, client, checker=_checker(engine, container))
         except BaseException as error:
-            code = error.exit_code if isinstance(error, CommandNotExecutable) else 128
-            finished = container.state.finished
-            failed = RunState("exited" if finished else "created", exit_code=code, finished=finished)
-            failed = failed._replace(error=describe(error))
-            _tear_down(engine, container.id, failed)
+            _tear_down(engine, container, _failed(engine, container, error))
             raise
         return cls(engine, container, session)
 
@@ -63,15 +62,15 @@ class ContainerRun:
     def end(self, status: int) -> ContainerRun | None:
         """Tear down, record how it ended, tell the clients; return the next run of the container."""
         if self.session.relieved:
-            self.session.end(status)
+            self.session.end(status, patience=RELIEVED_PATIENCE)
             return None
         signal.pthread_sigmask(signal.SIG_BLOCK, (WAKE,))
         code = exit_code(status)
         ended = RunState(status="exited", exit_code=code, finished=time.time_ns())
         with self.engine.timed("teardown"):
-            delay = _tear_down(self.engine, self.container.id, ended, restart=True)
+            delay = _tear_down(self.engine, self.container, ended, restart=True)
         tell_timings(self.engine, self.session.clients)
-        self.session.end(status)
+        self.session.end(status, patience=None if delay is None else _RESTART_PATIENCE)
         if delay is None:
             return None
         signal.sigtimedwait((WAKE,), delay / 10**9)
@@ -80,6 +79,8 @@ class ContainerRun:
             container = self.engine.records.find(self.container.id)
             if container.state.status == "restarting":
                 return ContainerRun.start(self.engine, container)
+            # Stopped while it waited. Only now may others start it: this process has no part in it any more.
+            self.engine.records.change(container.id, where=("exited",), monitor=None)
         return None
 
 
@@ -92,7 +93,20 @@ def _checker(engine: Engine, container: Container) -> Checker | None:
     return make_checker(engine, container)
 
 
-def _tear_down(engine: Engine, container_id: str, state: RunState, *, restart: bool = False) -> int | None:
+def _failed(engine: Engine, container: Container, error: BaseException) -> RunState:
+    """Return the state of a container that could not be started."""
+    with contextlib.suppress(SwapboxError):
+        now = engine.records.find(container.id).state
+        if now.stopped:  # by the user, while it was about to start again: that is no failure
+            ended = now._replace(status="exited", init=None, monitor=None, boot="")
+            return ended if now.init is None else ended._replace(exit_code=137, finished=time.time_ns())
+    code = error.exit_code if isinstance(error, CommandNotExecutable) else 128
+    finished = container.state.finished
+    failed = RunState("exited" if finished else "created", exit_code=code, finished=finished)
+    return failed._replace(error=describe(error))
+
+
+def _tear_down(engine: Engine, container: Container, state: RunState, *, restart: bool = False) -> int | None:
     with contextlib.suppress(OSError):  # not mounted
-        syscalls.umount(rootfs_path(engine.paths.container_run(container_id)), syscalls.MNT_DETACH)
-    return tear_down(engine, container_id, state, restart=restart)
+        syscalls.umount(rootfs_path(engine.paths.container_run(container.id)), syscalls.MNT_DETACH)
+    return tear_down(engine, container, state, restart=restart)

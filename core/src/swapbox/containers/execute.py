@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _socket
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swapbox.containers.connect import connect
 from swapbox.containers.environment import environment
 from swapbox.containers.events import happened
 from swapbox.containers.options import parse_env
@@ -40,9 +42,17 @@ def execute(engine: Engine, container: Container, details: Mapping[str, Any]) ->
     pipes = Pipes.open(terminal=details["tty"], stdin=details["stdin"])
     pid = run_process(engine, container, process, pipes.stdio, console=pipes.console_fd)
     streams = pipes.kept()
-    listener = listen(engine.paths.container_run(container.id), socket_name(exec_id))
+    listener = _listen(engine, container, exec_id, pid)
     happened(engine, container, f"exec_start: {command}", execID=exec_id)
     return Launch(pid, streams, listener, None)
+
+
+def _listen(engine: Engine, container: Container, exec_id: str, pid: int) -> _socket.socket:
+    try:
+        return listen(engine.paths.container_run(container.id), socket_name(exec_id))
+    except FileNotFoundError:  # torn down, and the command with it
+        os.waitpid(pid, 0)
+        raise Conflict(f"container {container.id} is not running") from None
 
 
 def check_running(container: Container) -> None:
@@ -150,4 +160,15 @@ def exec_ids(engine: Engine, container_id: str) -> list[str]:
         names = os.listdir(engine.paths.container_run(container_id))
     except FileNotFoundError:
         return []
-    return sorted(name[5:-5] for name in names if name.startswith("exec-"))
+    return sorted(
+        name[5:-5] for name in names if name.startswith("exec-") and _answers(engine, container_id, name)
+    )
+
+
+def _answers(engine: Engine, container_id: str, name: str) -> bool:
+    """Say whether somebody listens at a socket: a killed monitor leaves its own behind."""
+    try:
+        connect(engine, container_id, name=name).close()
+    except OSError:
+        return False
+    return True

@@ -149,8 +149,8 @@ def find_init() -> Path | None:
 
 
 @contextlib.contextmanager
-def mount_lock(directory: Path) -> Iterator[None]:
-    """Keep a container's snapshot from being mounted by two at once.
+def container_lock(directory: Path) -> Iterator[None]:
+    """Keep two from mounting a container's snapshot, recovering it, freezing it or changing its limits at once.
 
     :param directory: the container's own.
     :raises NotFound: it was removed.

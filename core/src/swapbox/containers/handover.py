@@ -12,6 +12,7 @@ from swapbox.containers.launch import log_info, open_log
 from swapbox.containers.runs import ExecRun, Run, resumed, stay
 from swapbox.containers.session import Session, restore
 from swapbox.engine import Engine
+from swapbox.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,4 +80,9 @@ def finish(state: Mapping[str, Any], session: Session, status: int) -> None:
             client.send(b"M" + message.encode())
 
     engine = Engine.from_settings(state["engine"], warn=warn)
-    stay(resumed(engine, state["identity"], session).end(status))
+    try:
+        run = resumed(engine, state["identity"], session)
+    except NotFound:  # the container was removed, and with it whatever would be to clean up
+        session.end(status)
+        return
+    stay(run.end(status))

@@ -50,13 +50,15 @@ def check(engine: Engine, container_id: str) -> int:
         config = effective(container.config.healthcheck)
         if config is None or container.state.status != "running":
             return _COME_AGAIN
+        # By a clock that nobody sets in the middle of the start period.
+        started = time.time_ns() - (container.state.init.age() if container.state.init else 0)
         probe = _run(engine, container, config)
         before = container.health or Health()
-        after = judged(before, probe, config, started=container.state.started)
+        after = judged(before, probe, config, started=started)
         engine.records.set_health(container_id, after)
         if after.status != before.status:
             happened(engine, container, f"health_status: {after.status}")
-        return _COME_SOON if _starts(after, config, started=container.state.started) else _COME_AGAIN
+        return _COME_SOON if _starts(after, config, started=started) else _COME_AGAIN
     except SwapboxError:  # it has just ended, or was removed
         return _COME_AGAIN
 

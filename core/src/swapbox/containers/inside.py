@@ -7,8 +7,8 @@ after it has: nothing of the container is ever run or loaded (CVE-2019-14271). O
 work.
 
 A snapshot must not be mounted twice at once. A running container's is taken from where its monitor has it
-mounted; that of one that does not run is mounted under :func:`swapbox.containers.files.mount_lock`, which a start
-takes too.
+mounted; that of one that does not run is mounted under :func:`swapbox.containers.files.container_lock`, which a
+start takes too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from swapbox import errors
-from swapbox.containers.files import RuntimeFiles, make_directory, mount_lock
+from swapbox.containers.files import RuntimeFiles, container_lock, make_directory
 from swapbox.containers.launch import rootfs_path
 from swapbox.containers.mounts import oci_mounts
 from swapbox.drivers.storage import Mount
@@ -140,7 +140,7 @@ def _settled(engine: Engine, container: Container, stack: ExitStack) -> _Namespa
     while True:
         engine.containers.refresh(container)  # what a killed monitor has left undone is done now
         with ExitStack() as lock:
-            lock.enter_context(mount_lock(engine.paths.container(container.id)))
+            lock.enter_context(container_lock(engine.paths.container(container.id)))
             state = engine.records.find(container.id).state
             if state.init is None:
                 stack.push(lock.pop_all())

@@ -38,7 +38,7 @@ def launch(engine: Engine, container: Container, *, console_size: tuple[int, int
     :raises SwapboxError: what failed; :class:`~swapbox.errors.CommandNotExecutable` for the command itself.
     """
     try:
-        with files.mount_lock(engine.paths.container(container.id)):
+        with files.container_lock(engine.paths.container(container.id)):
             return _launch(engine, container, console_size)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -232,11 +232,9 @@ def _set_running(engine: Engine, container: Container, init: int) -> None:
         process = Process.of(init)
     except ProcessLookupError:
         raise Unavailable(f"container {container.name} ended before its command ran") from None
-    state = container.state._replace(
-        status="running", init=process, exit_code=0, started=time.time_ns(), finished=container.state.finished
-    )
     with engine.database.transaction():
         now = engine.records.find(container.id).state
-        if now.status == "removing" or now.stopped:
+        if now.status == "removing" or now.stopped or now.monitor != container.state.monitor:
             raise Conflict(f"container {container.name} is being stopped or removed")
+        state = now._replace(status="running", init=process, exit_code=0, started=time.time_ns())
         engine.records.set_state(container.id, state)

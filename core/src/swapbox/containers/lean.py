@@ -29,13 +29,13 @@ def main(fd: int) -> None:
         state: dict[str, Any] = marshal.loads(file.read())
     sys.path[:] = state["path"]
     _pretend_packages(state["packages"])
-    from swapbox.containers.session import restore
+    from swapbox.containers.session import RELIEVED_PATIENCE, restore
 
     session = restore(state["session"], writer=_writer(*state["recipe"]) if state["recipe"] else None)
     status = session.run()
     assert status is not None
     if session.relieved:
-        session.end(status)
+        session.end(status, patience=RELIEVED_PATIENCE)
         return
     _finish(state, session, status)
 

@@ -6,21 +6,22 @@ import _socket
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from swapbox.containers.events import happened
 from swapbox.containers.records import RUNNING, Container, RunState
-from swapbox.errors import Conflict, InvalidInput, NotFound, Unavailable
+from swapbox.errors import AlreadyRunning, Conflict, InvalidInput, NotFound, Unavailable
 from swapbox.linux.process import Process, boot_id
-from swapbox.paths import cgroup_path
 
 if TYPE_CHECKING:
-    from swapbox.drivers.cgroup import CgroupHandle
     from swapbox.engine import Engine
 
 KILL_SECONDS = 10.0
 """How long a killed process may take to end."""
+
+_LOOK_SECONDS = 0.01
 
 WAKE = signal.SIGUSR1
 """Tells a monitor that waits to restart its container to look at the record again; ignored by any other."""
@@ -81,7 +82,7 @@ class Lifecycle:
             if container.state.status == "paused":
                 raise Conflict("cannot start a paused container, try unpause instead")
             if container.state.monitor is not None:
-                raise Conflict(f"container {container.name} is already running")
+                raise AlreadyRunning(f"container {container.name} is already running")
             state = claimed(container.state)
             if not self._engine.records.set_state(container.id, state, unless=("removing",)):
                 raise Conflict(f"container {container.name} is being removed")
@@ -91,7 +92,8 @@ class Lifecycle:
         """Stop a container, if it runs, and start it; arguments as for :meth:`stop`."""
         self._engine.records.change(container.id, where=RUNNING, kept=True)
         self.stop(container, timeout=timeout, signal_name=signal_name)
-        self.start(container).close()
+        with contextlib.suppress(AlreadyRunning):  # another command was quicker
+            self.start(container).close()
         happened(self._engine, container, "restart")
 
     # -- ending -----------------------------------------------------------------------------------------------
@@ -104,15 +106,15 @@ class Lifecycle:
         from swapbox.containers.options import parse_signal
 
         number = parse_signal(signal_name or container.config.stop_signal or "SIGTERM")
-        container = self.refresh(container)
-        if not container.state.running or not self._will_end(container):
+        running = self._will_end(self._settled(container))
+        if running is None:
             return
         seconds = timeout if timeout is not None else container.config.stop_timeout
         seconds = 10.0 if seconds is None else float(seconds)
-        self._signal_and_thaw(container, number)
-        if not self._wait_end(container, None if seconds < 0 else seconds):
-            self.signal(container, signal.SIGKILL)
-            if not self._wait_end(container, KILL_SECONDS):
+        self._signal_and_thaw(running, number)
+        if not self._wait_end(running, None if seconds < 0 else seconds):
+            self._signal_and_thaw(running, signal.SIGKILL)
+            if not self._wait_end(running, KILL_SECONDS):
                 raise Unavailable(f"container {container.name} did not end after SIGKILL")
         happened(self._engine, container, "stop")
 
@@ -123,16 +125,16 @@ class Lifecycle:
         """
         from swapbox.containers.options import parse_signal
 
-        container = self.refresh(container)
+        container = self._settled(container)
         if not container.state.running:
             raise Conflict(f"container {container.id} is not running")
         stop_signal = container.config.stop_signal
         if number != signal.SIGKILL and stop_signal and parse_signal(stop_signal) != number:
             self.signal(container, number)
-        elif self._will_end(container):
-            self._signal_and_thaw(container, number)
-        if number == signal.SIGKILL:
-            self._wait_end(container, KILL_SECONDS)
+        elif (running := self._will_end(container)) is not None:
+            self._signal_and_thaw(running, number)
+            if number == signal.SIGKILL:
+                self._wait_end(running, KILL_SECONDS)
 
     def signal(self, container: Container, number: int) -> None:
         """Send a signal to a container that runs, or has just ended."""
@@ -144,26 +146,45 @@ class Lifecycle:
 
     def _signal_and_thaw(self, container: Container, number: int) -> None:
         self.signal(container, number)
-        if container.state.status == "paused":
-            self._thaw(container)
+        if container.state.status == "paused" or number == signal.SIGKILL:  # somebody may just have paused it
+            from swapbox.containers.freeze import thaw
 
-    def _will_end(self, container: Container) -> bool:
-        """Record that the user wants it to end; False when it was between two runs and has ended by that."""
+            thaw(self._engine, container)
+
+    def _will_end(self, container: Container) -> Container | None:
+        """Record that the user wants it to end; return it as it runs, None when it has ended, also by that."""
         records = self._engine.records
-        if not records.change(container.id, where=("restarting",), status="exited", stopped=True, monitor=None):
-            return records.change(container.id, where=("running", "paused"), stopped=True)
-        assert container.state.monitor is not None
-        container.state.monitor.send(WAKE)
-        container.state.monitor.wait(KILL_SECONDS)
-        return False
+        with self._engine.database.transaction():
+            try:
+                container = records.find(container.id)
+            except NotFound:  # removed at its end
+                return None
+            if not container.state.running:
+                return None
+            records.change(container.id, stopped=True)
+            if not records.change(container.id, where=("restarting",), status="exited"):
+                return container
+        # Its monitor stays in the record until it has let go: it may be starting the container this very moment.
+        if container.state.monitor is not None:
+            container.state.monitor.send(WAKE)
+            container.state.monitor.wait(KILL_SECONDS)
+        return None
+
+    def _settled(self, container: Container) -> Container:
+        """Return a container with its true state; one that is being started, when that has come to its end."""
+        deadline = time.monotonic() + KILL_SECONDS
+        while _starts(container := self.refresh(container)) and time.monotonic() < deadline:
+            assert container.state.monitor is not None
+            container.state.monitor.wait(_LOOK_SECONDS)
+            container = self._engine.records.find(container.id)
+        return container
 
     def _wait_end(self, container: Container, timeout: float | None) -> bool:
-        """Wait until the init has ended and its monitor has torn down."""
-        state = container.state
-        if state.init is not None and not state.init.wait(timeout):
+        """Wait until the init has ended, and what it held is freed."""
+        if container.state.init is not None and not container.state.init.wait(timeout):
             return False
-        if state.monitor is not None:
-            state.monitor.wait(KILL_SECONDS)
+        with contextlib.suppress(NotFound):  # removed at its end
+            self.refresh(container)
         return True
 
     def wait(self, container: Container) -> int:
@@ -175,7 +196,7 @@ class Lifecycle:
 
         code = None
         try:
-            while (container := self.refresh(container)).state.running:
+            while (container := self._settled(container)).state.running:
                 code = exit_code_of_run(self._engine, container)
                 for process in (container.state.init, container.state.monitor):
                     if process is not None:
@@ -194,41 +215,18 @@ class Lifecycle:
         :raises Conflict: it does not run, or is paused already.
         :raises Unsupported: its cgroup controller cannot do that.
         """
-        container = self.refresh(container)
-        status = container.state.status
-        if status == "paused":
-            raise Conflict(f"Container {container.id} is already paused")
-        if status == "restarting":
-            raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
-        # Recorded first: a crash in between leaves a container that runs and that unpause puts right.
-        if not self._engine.records.change(container.id, where=("running",), status="paused"):
-            raise Conflict(f"container {container.id} is not running")
-        try:
-            self._cgroup(container).freeze()
-        except BaseException:
-            self._engine.records.change(container.id, where=("paused",), status="running")
-            raise
-        happened(self._engine, container, "pause")
+        from swapbox.containers.freeze import pause
+
+        pause(self._engine, self._settled(container))
 
     def unpause(self, container: Container) -> None:
         """Let a paused container go on.
 
         :raises Conflict: it is not paused.
         """
-        container = self.refresh(container)
-        if container.state.status != "paused":
-            raise Conflict(f"Container {container.id} is not paused")
-        self._thaw(container)
+        from swapbox.containers.freeze import unpause
 
-    def _thaw(self, container: Container) -> None:
-        with contextlib.suppress(NotFound):  # it has just ended
-            self._cgroup(container).thaw()
-        if self._engine.records.change(container.id, where=("paused",), status="running"):
-            happened(self._engine, container, "unpause")
-
-    def _cgroup(self, container: Container) -> CgroupHandle:
-        controller = self._engine.selector.open("cgroup", made_with=container.config.cgroup)
-        return controller.open(cgroup_path(container.id))
+        unpause(self._engine, self.refresh(container))
 
     # -- changing ---------------------------------------------------------------------------------------------
 
@@ -258,21 +256,22 @@ class Lifecycle:
         :raises InvalidInput: an option is wrong, or does not fit what the container has.
         :raises Unsupported: the host cannot set the limit.
         """
-        from swapbox.containers.update import updated
+        from swapbox.containers.freeze import alone
+        from swapbox.containers.update import apply_limits, updated
 
-        try:
-            config = updated(container.config, given)
-        except Conflict as error:  # what Docker finds when it compares with what the container has
-            raise Conflict(f"Cannot update container {container.id}: {error.message}") from None
-        container = self.refresh(container)
-        if container.state.status in {"running", "paused"}:
-            from swapbox.containers.limits import resources
+        with alone(self._engine, self.refresh(container)) as container:
+            config = updated(container, given)
+            if container.state.status in {"running", "paused"}:
+                apply_limits(self._engine, container, config)
+            self._engine.records.set_config(container.id, config)
+            happened(self._engine, container, "update")
 
-            handle = self._cgroup(container)
-            handle.update(resources(config))
-            handle.close()
-        self._engine.records.set_config(container.id, config)
-        happened(self._engine, container, "update")
+
+def _starts(container: Container) -> bool:
+    """Say whether a monitor is about to start a container at the user's wish."""
+    state = container.state
+    waiting = state.stopped or state.status in {"restarting", "removing"}
+    return state.monitor is not None and state.init is None and not waiting
 
 
 def claimed(state: RunState) -> RunState:

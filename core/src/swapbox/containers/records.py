@@ -214,6 +214,16 @@ class Records:
             )
         )
 
+    def begin_removal(self, container_id: str) -> bool:
+        """Record that a container without a monitor is being removed; False when it has one, or is gone."""
+        return bool(
+            self._database.execute(
+                "UPDATE containers SET state = json_set(state, '$.status', 'removing')"
+                " WHERE id = ? AND json_extract(state, '$.monitor') IS NULL",
+                (container_id,),
+            )
+        )
+
     def set_health(self, container_id: str, health: Health | None) -> None:
         """Write what health checks have found; None before the first start."""
         self._database.execute(

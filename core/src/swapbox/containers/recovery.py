@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from swapbox.containers.files import container_lock
 from swapbox.containers.records import Container, RunState
 from swapbox.errors import NotFound
 from swapbox.linux.process import boot_id
@@ -32,13 +34,22 @@ def recover(engine: Engine, container: Container) -> Container:
             monitor.wait(_LOOK_SECONDS)
             container = engine.records.find(container.id)
             continue
-        # Only now that the monitor is gone can what it has written be the last word.
+        container = _recovered(engine, container)
+    return container
+
+
+def _recovered(engine: Engine, container: Container) -> Container:
+    """Do what a dead monitor has left undone, unless somebody else has; return what is recorded then."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(NotFound):  # it was removed but for its row: nobody can start it any more
+            stack.enter_context(container_lock(engine.paths.container(container.id)))
+        # Only now that the monitor is gone can what it has written be the last word, and only under the lock can
+        # nobody else be at it, and the container run again before we are done.
         now = engine.records.find(container.id)
-        if now.state.monitor == monitor:
+        if now.state.monitor == container.state.monitor:
             _finish(engine, now)
             now = engine.records.find(container.id)
-        container = now
-    return container
+        return now
 
 
 def _is_true(engine: Engine, container: Container) -> bool:
@@ -66,10 +77,18 @@ def _waits_to_start(engine: Engine, container: Container) -> bool:
 def _finish(engine: Engine, container: Container) -> None:
     from swapbox.containers.teardown import remove, tear_down
 
-    if container.state.init is None:
-        state = RunState(exit_code=128, error=MONITOR_DIED)
-    else:  # 255 is what Docker records for an exit it did not see
-        state = RunState(status="exited", exit_code=255, finished=time.time_ns())
-    tear_down(engine, container.id, state)
+    tear_down(engine, container, _last_word(container.state))
     if container.state.status == "removing":
         remove(engine, container, volumes=container.config.auto_remove)
+
+
+def _last_word(state: RunState) -> RunState:
+    """Return how a container has ended whose monitor died in the given state."""
+    if state.init is not None:  # 255 is what Docker records for an exit it did not see
+        return RunState(status="exited", exit_code=255, finished=time.time_ns())
+    ended = state._replace(status="exited" if state.finished else "created", monitor=None, boot="")
+    if state.stopped:  # while it was about to start again
+        return ended
+    if state.status == "restarting":
+        return ended._replace(error=MONITOR_DIED)
+    return ended._replace(exit_code=128, error=MONITOR_DIED)

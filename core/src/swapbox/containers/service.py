@@ -142,22 +142,32 @@ class Containers(Lifecycle):
         :param volumes: remove its anonymous volumes, too, unless another container uses them.
         :raises Conflict: it runs, or is about to.
         """
-        from swapbox.containers.teardown import remove, tear_down
+        from swapbox.containers.teardown import remove
 
         container = self.refresh(container)
-        if container.state.monitor is not None:
+        while not self._engine.records.begin_removal(container.id):
+            container = self._engine.records.find(container.id)
+            if container.state.monitor is None:  # just now it had one
+                continue
             if not force:
                 raise Conflict(f'cannot remove container "{container.name}": {_why_not(container.state.status)}')
             self._end(container)
-            killed = RunState(status="exited", exit_code=128 + signal.SIGKILL, finished=time.time_ns())
-            tear_down(self._engine, container.id, killed)
+            break
         remove(self._engine, container, volumes=volumes)
 
     def _end(self, container: Container) -> None:
-        """End a container and its monitor, whatever they are doing."""
-        monitor = container.state.monitor
-        # First of all, so that a monitor that has not started it yet never will.
+        """End a container and its monitor, whatever they are doing, and tear down."""
+        from swapbox.containers.teardown import tear_down
+
+        # First of all, so that a monitor that has not started it yet never will, nor another one claim it.
         self._engine.records.change(container.id, status="removing")
+        container = self._engine.records.find(container.id)
+        self._kill_with_monitor(container)
+        killed = RunState(status="exited", exit_code=128 + signal.SIGKILL, finished=time.time_ns())
+        tear_down(self._engine, container, killed)
+
+    def _kill_with_monitor(self, container: Container) -> None:
+        monitor = container.state.monitor
         with contextlib.suppress(OSError):  # it has just gone, or has not listened yet
             send_packet(self._engine, container.id, b"D")
         self._signal_and_thaw(container, signal.SIGKILL)

@@ -49,6 +49,12 @@ ATTACH_SOCKET = "attach.sock"
 """Where a monitor listens for clients, in the container's run directory."""
 
 _CHUNK = 65536
+RELIEVED_PATIENCE = 1.0
+"""Seconds that a client which does not read can put off a removal by force."""
+
+_ORPHANS = 1000.0
+"""Milliseconds between two looks at what a killed check has left."""
+
 _TIOCSWINSZ = 0x5414
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 
@@ -123,6 +129,9 @@ class Session:
         if self.checker is None:
             return milliseconds
         self.checker.start()
+        if self.checker.orphans:
+            self.checker.collect_orphans(self.init)
+            milliseconds = _ORPHANS if milliseconds is None else min(_ORPHANS, milliseconds)
         if self.checker.pid:
             return milliseconds
         left = max(0.0, self.checker.due - time.monotonic()) * 1000
@@ -169,17 +178,17 @@ class Session:
             self.checker.ended()
 
     def _accept(self) -> None:
-        assert self.listener is not None
-        try:
-            fd, _ = self.listener._accept()  # type: ignore[attr-defined]  # what socket.accept calls
-        except OSError:
-            return
-        self.clients.append(Client(_socket.socket(fileno=fd)))
+        """Take in everybody who waits at the door."""
+        while self.listener is not None:
+            try:
+                fd, _ = self.listener._accept()  # type: ignore[attr-defined]  # what socket.accept calls
+            except OSError:
+                return
+            self.clients.append(Client(_socket.socket(fileno=fd)))
 
     def _hear_last(self) -> None:
         """Take what was sent before the command ended."""
-        if self.listener is not None:
-            self._accept()
+        self._accept()
         for client in list(self.clients):
             if not self._read_client(client):
                 self._drop(client)
@@ -293,17 +302,23 @@ class Session:
 
     # -- the end, and the hand-over -----------------------------------------------------------------------------
 
-    def end(self, status: int) -> None:
-        """Tell every client how the command has ended, given its wait status."""
-        self.notify(b"X%d" % exit_code(status))
+    def end(self, status: int, *, patience: float | None = None) -> None:
+        """Tell every client how the command has ended, given its wait status.
 
-    def notify(self, packet: bytes) -> None:
+        :param patience: seconds to wait for slow ones; None for as long as they are there.
+        """
+        self.notify(b"X%d" % exit_code(status), patience=patience)
+
+    def notify(self, packet: bytes, *, patience: float | None = None) -> None:
         """Send a last packet to every client, waiting for slow ones, and let them go."""
+        self._accept()
         if self.listener is not None:
             self.listener.close()
+        deadline = None if patience is None else time.monotonic() + patience
         for client in self.clients:
-            client.sock.setblocking(True)  # noqa: FBT003
             for waiting in (*client.queue, packet):
+                # Not 0, which would be a socket that does not wait at all.
+                client.sock.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
                 try:
                     client.sock.send(waiting, _socket.MSG_NOSIGNAL)
                 except OSError:
@@ -326,6 +341,7 @@ class Session:
             "pending": {stream: splitter.pending for stream, splitter in self.splitters.items()},
             "input": self.input,
             "input_ends": self.input_ends,
+            "relieved": self.relieved,
             "checker": None if self.checker is None else self.checker.export(),
         }
         _set_inheritable(state, inheritable=True)
@@ -367,4 +383,5 @@ def restore(state: dict[str, Any], *, writer: LogWriter | None) -> Session:
         checker=Checker(*state["checker"]) if state["checker"] else None,
     )
     session.input, session.input_ends = state["input"], state["input_ends"]
+    session.relieved = state["relieved"]
     return session

@@ -150,9 +150,9 @@ class Monitor:
 
         with contextlib.suppress(NotFound):
             if self._container_id:
-                monitor = engine.records.find(self._container_id).state.monitor
-                if monitor is not None:  # its socket is closed a moment before it has ended
-                    monitor.wait(_DEATH_SECONDS)
+                state = engine.records.find(self._container_id).state
+                if state.monitor is not None and state.init is None:  # else it is not the one that has died
+                    state.monitor.wait(_DEATH_SECONDS)  # its socket is closed a moment before it has ended
                 engine.containers.find(self._container_id)
         return Unavailable(MONITOR_DIED, hint="was it killed, or is memory short? run the command again")
 

@@ -22,19 +22,21 @@ if TYPE_CHECKING:
     from swapbox.engine import Engine
 
 
-def tear_down(engine: Engine, container_id: str, state: RunState, *, restart: bool = False) -> int | None:
+def tear_down(engine: Engine, container: Container, state: RunState, *, restart: bool = False) -> int | None:
     """Free what a run held, whatever has become of it, and record ``state``; remove a container of ``--rm``.
 
+    :param container: perhaps removed meanwhile; what its run held is freed all the same.
     :param restart: the caller is its monitor and obeys the restart policy.
     :return: nanoseconds after which the container is to start again; None for not at all.
     """
     try:
-        container = engine.records.find(container_id)
+        container = engine.records.find(container.id)
     except NotFound:
+        free(engine, container)
         return None
-    oom_killed = free(engine, container)
+    oom_killed = free(engine, container) or state.oom_killed
     state = state._replace(oom_killed=oom_killed, started=state.started or container.state.started)
-    if state.status == "exited" and state.finished > state.started:
+    if state.status == "exited" and container.state.init is not None:
         _tell_end(engine, container, state)
         if container.config.volume_mounts:
             from swapbox.containers.volume_mounts import tell_unmounted
@@ -42,16 +44,17 @@ def tear_down(engine: Engine, container_id: str, state: RunState, *, restart: bo
             tell_unmounted(engine, container)
     with engine.database.transaction():
         try:
-            now = engine.records.find(container_id).state
+            now = engine.records.find(container.id).state
         except NotFound:
             return None
         state = state._replace(stopped=now.stopped, restart_count=now.restart_count)
         if restart and (again := _restarting(container, now, state)) is not None:
-            engine.records.set_state(container_id, again, unless=("removing",))
+            engine.records.set_state(container.id, again, unless=("removing",))
             return again.delay
         if not container.config.auto_remove or now.kept:
-            engine.records.set_state(container_id, state, unless=("removing",))
+            engine.records.set_state(container.id, state, unless=("removing",))
             return None
+        engine.records.change(container.id, status="removing")
     remove(engine, container, volumes=True)
     return None
 
@@ -60,7 +63,7 @@ def _restarting(container: Container, now: RunState, ended: RunState) -> RunStat
     """Return the state of a container that its policy starts again; None when it does not."""
     from swapbox.containers.restart import next_delay
 
-    ran = ended.finished - now.started
+    ran = now.init.age() if now.init is not None else 0
     delay = next_delay(container.config, now, exit_code=ended.exit_code, ran=ran)
     if delay is None or now.status == "removing":
         return None
@@ -124,14 +127,12 @@ def _tolerant(engine: Engine, container: Container, step: Callable[[], None]) ->
 
 
 def remove(engine: Engine, container: Container, *, volumes: bool = False) -> None:
-    """Remove a container that does not run: its snapshot, its directory, its row, in this order.
+    """Remove a container recorded as ``removing``: its snapshot, its directory, its row, in this order.
 
     Two at once, or one after another was killed, is fine.
 
     :param volumes: and last its anonymous volumes, unless another container uses them.
     """
-    state = container.state._replace(status="removing")
-    engine.records.set_state(container.id, state)
     storage = engine.selector.open("storage", made_with=container.config.storage)
     with contextlib.suppress(NotFound):
         storage.remove(container.id)
