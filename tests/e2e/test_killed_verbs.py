@@ -184,10 +184,11 @@ def test_a_container_ends_though_its_health_check_was_killed(
     check = ("--health-cmd", "exec sleep 994", "--health-interval", "100ms", "--health-timeout", "1h")
     swapbox.ok("run", "-d", "--name", "victim", *check, *FOREVER)
 
-    def found(text: str) -> list[int]:
-        return [p.pid for p in processes_naming(swapbox.directory.name) if text in p.command]
+    def found(ending: str) -> list[int]:
+        return [p.pid for p in processes_naming(swapbox.directory.name) if p.command.endswith(ending)]
 
-    (probe,) = wait_until(lambda: found("sleep 994") and found("probe.py"), "the check runs")
+    assert wait_until(lambda: found("sleep 994"), "the check runs")
+    (probe,) = found("probe.py")
     os.kill(probe, signal.SIGKILL)
     assert swapbox.ok(*verb, "victim") == "victim"
     if verb[0] == "stop":
