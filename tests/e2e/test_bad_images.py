@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -191,13 +190,12 @@ def test_a_device_of_an_image_gives_no_access(empty_swapbox: Sandbox, registry: 
     assert result.out == ""
 
 
-def test_ten_gigabytes_of_zeros_end_at_the_disk(empty_swapbox: Sandbox, registry: str) -> None:
+def test_ten_gigabytes_of_zeros_end_at_the_limit_of_compression(empty_swapbox: Sandbox, registry: str) -> None:
+    """Zeros become holes, so they never fill the disk."""
     reference = publish.push(registry, "zeros", "latest", images.image_of([hostile.zeros(10 << 30)]))
     small = SmallDisk(empty_swapbox, "64m")
-    start = time.monotonic()
     result = small.run(f"$swapbox pull {reference} >/dev/null; echo $?; $swapbox images -q; {small.find('zeros')}")
-    assert time.monotonic() - start < 60
-    result.fails(0, "no space left on device")
+    result.fails(0, "max-ratio")
     assert result.out == "1"
 
 
@@ -227,7 +225,7 @@ class SmallDisk:
     ("size", "content"),
     [
         pytest.param("5m", os.urandom(20 << 20), id="while receiving"),
-        pytest.param("12m", bytes(40 << 20), id="while unpacking"),
+        pytest.param("12m", bytes(range(256)) * (40 << 12), id="while unpacking"),
     ],
 )
 def test_a_full_disk(empty_swapbox: Sandbox, registry: str, size: str, content: bytes, driver: str) -> None:
