@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -138,3 +140,23 @@ class TestLocks:
             assert not Forked(lambda: get("one")).result()
             assert Forked(lambda: get("two")).result()
         assert Forked(lambda: get("one")).result()
+
+    def test_a_child_forked_under_a_lock_does_not_keep_it_when_the_work_fails(self, tmp_path: Path) -> None:
+        def get() -> bool:
+            with name_lock(tmp_path / "lock", "one", wait=False) as got:
+                return got
+
+        reader, writer = os.pipe()
+        with suppress(RuntimeError), name_lock(tmp_path / "lock", "one"):
+            child = os.fork()
+            if child == 0:
+                os.close(writer)
+                os.read(reader, 1)
+                os._exit(0)
+            raise RuntimeError
+        try:
+            assert Forked(get).result()
+        finally:
+            os.close(writer)
+            os.close(reader)
+            os.waitpid(child, 0)

@@ -53,6 +53,12 @@ def test_the_files_are_private(log: EventLog, tmp_path: Path) -> None:
     assert (tmp_path / "events/current").stat().st_mode & 0o077 == 0
 
 
+def test_a_run_root_that_the_first_event_or_reader_makes_is_private(tmp_path: Path) -> None:
+    write(EventLog(tmp_path / "written/events"), 1, 1)
+    list(EventLog(tmp_path / "read/events").follow(until=0))
+    assert [(tmp_path / name).stat().st_mode & 0o077 for name in ("written", "read")] == [0, 0]
+
+
 def test_space_is_bounded_and_the_last_events_are_there(log: EventLog, tmp_path: Path) -> None:
     write(log, 1, 500)
     assert sum(file.stat().st_size for file in (tmp_path / "events").iterdir()) < 2 * 2200

@@ -49,6 +49,11 @@ def test_defaults_are_dockers() -> None:
     assert effective(Healthcheck(("NONE",))) is None
 
 
+def test_a_check_of_an_unknown_kind_is_none() -> None:
+    assert effective(Healthcheck(("NONE", "x"))) is None
+    assert effective(Healthcheck(("sh", "-c", "x"))) is None
+
+
 def test_flags_go_over_the_images() -> None:
     image = {"config": {"Cmd": ["x"], "Healthcheck": {"Test": ["CMD", "its"], "Retries": 7, "Timeout": 5}}}
     assert merge(ContainerConfig("x"), image).healthcheck == Healthcheck(("CMD", "its"), timeout=5, retries=7)

@@ -34,9 +34,9 @@ def test_threads_belong_to_the_process_before_them() -> None:
     assert [row[1] for row in parse(output, {17}).rows] == ["-", "17", "18"]
 
 
-@pytest.mark.parametrize("output", ["CMD\nsh\n", "", "PID CMD\nx sh\n"])
+@pytest.mark.parametrize("output", ["CMD\nsh\n", "", "PID CMD\nx sh\n", "CMD PID\n    1\n"])
 def test_what_has_no_pids_is_refused(output: str) -> None:
-    with pytest.raises(InvalidInput, match=r"PID|pid 'x'"):
+    with pytest.raises(InvalidInput, match=r"PID|pid 'x'|without a pid"):
         parse(output, {1})
 
 

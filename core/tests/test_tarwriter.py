@@ -106,3 +106,22 @@ def test_a_file_that_turned_into_a_link_is_not_followed(tmp_path: Path) -> None:
     writer.add(b"file", fd, b"file", info)
     os.close(fd)
     assert written.getvalue() == b""
+
+
+def test_a_file_that_is_cut_off_between_two_looks_is_padded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.write(b"x" * 4096)
+        file.truncate(1 << 20)
+    look = os.lseek
+
+    def cut_off(fd: int, at: int, how: int) -> int:
+        found = look(fd, at, how)
+        os.truncate(path, 0)
+        return found
+
+    monkeypatch.setattr(os, "lseek", cut_off)
+    (member,) = read(archive_of(tmp_path, b"sparse"))
+    assert member.size == 1 << 20

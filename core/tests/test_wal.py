@@ -66,3 +66,12 @@ def test_the_metadata_of_every_version_is_upgraded_to_the_same(tmp_path: Path) -
     for version in range(1, len(_SCHEMA)):
         put(tmp_path / f"v{version}", _SCHEMA[:version], "SELECT 1")
         assert tables(tmp_path / f"v{version}") == fresh
+
+
+def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    put(tmp_path / "db", OLD, "INSERT INTO things VALUES ('secret')")
+    file = WalFile(tmp_path / "db", schema=NEW)
+    with file.connection() as db:
+        db.execute("INSERT INTO things VALUES ('more', 1)")
+        assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
+    file.close()

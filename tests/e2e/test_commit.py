@@ -300,6 +300,16 @@ def test_a_killed_commit_leaves_a_running_container_and_nothing_else(
     box.ok("rm", "-f", "killed")
 
 
+def test_what_would_mark_a_deletion_is_left_out_with_all_below_it(swapbox: Sandbox) -> None:
+    script = "mkdir -p /kept/.wh.dir/below /kept/.wh..wh..opq; touch /kept/.wh.dir/below/file /kept/file"
+    swapbox.ok("run", "--name", "marks", "--network", "none", "busybox", "sh", "-c", script)
+    assert "/kept/.wh.dir is left out" in swapbox("commit", "marks", "marks:new").check().err
+    assert swapbox.ok("run", "--rm", "--network", "none", "marks:new", "find", "/kept").split() == [
+        "/kept",
+        "/kept/file",
+    ]
+
+
 def test_the_image_of_the_container_is_needed(empty_swapbox: Sandbox, busybox_ref: str) -> None:
     empty_swapbox.ok("pull", "-q", busybox_ref)
     empty_swapbox.ok("run", "--name", "orphan", "--network", "none", busybox_ref, "true")

@@ -6,6 +6,7 @@ import io
 import os
 import pty
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -126,11 +127,21 @@ def test_an_export_to_a_file_is_whole_or_not_there(swapbox: Sandbox, tmp_path: P
     swapbox.ok("export", "-o", target, "out")
     assert "bin/busybox" in members(target.read_bytes())
     assert os.listdir(tmp_path) == ["out.tar"]
+    assert target.stat().st_mode & 0o077 == 0, "the container's secrets are in it"
     (tmp_path / "other").mkdir()
     limited = swapbox.argv("export", "-o", tmp_path / "other/out.tar", "out")
     done = subprocess.run(["prlimit", "--fsize=4096", *limited], capture_output=True, env=swapbox.environment)
     assert done.returncode == 1
     assert os.listdir(tmp_path / "other") == []
+
+
+@pytest.mark.parametrize("verb", [("diff",), ("commit",), ("export",), ("top",)])
+def test_a_caller_that_ignores_sigchld_makes_no_difference(swapbox: Sandbox, verb: tuple[str, ...]) -> None:
+    swapbox.ok("run", "-d", "--name", "heard", "--network", "none", "busybox", "sleep", "1000")
+    ignore = "signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    argv = [sys.executable, "-c", f"import os, signal, sys; {ignore}", *swapbox.argv(*verb, "heard")]
+    done = subprocess.run(argv, capture_output=True, env=swapbox.environment)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.debian

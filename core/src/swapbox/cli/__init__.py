@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     began = time.monotonic_ns()
     argv = sys.argv[1:] if argv is None else argv
     _open_missing_streams()
+    _heed_children()
     # A command lives for a tenth of a second; collecting its imports' cycles costs a tenth of that.
     gc.disable()
     _import_pathlib()
@@ -97,6 +98,13 @@ def _open_missing_streams() -> None:
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(fd)
+
+
+def _heed_children() -> None:
+    """Keep the kernel from throwing exit statuses away, as it does when our caller ignores SIGCHLD (wait(2))."""
+    import signal
+
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _enter_namespace() -> SwapboxError | None:

@@ -61,7 +61,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
-        with open(temporary, "xb") as file:
+        # As with Docker nobody else may read it: a container's files are in it, /etc/shadow among them.
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -145,6 +145,8 @@ def _write_changes(archive: TarWriter, root: int, found: Iterator[Change], engin
             directory, _, name = change.path[1:].rpartition("/")
             if name.startswith(_WHITEOUT):
                 engine.warn(f"{change.path} is left out: in a layer such a name marks a deletion")
+            elif f"/{_WHITEOUT}" in change.path:  # below one that is left out
+                continue
             elif change.kind == "D":
                 archive.mark(os.fsencode(f"{directory}/{_WHITEOUT}{name}".lstrip("/")))
             else:

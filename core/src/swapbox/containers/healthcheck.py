@@ -11,6 +11,7 @@ from swapbox.durations import SECOND, parse_duration
 from swapbox.errors import InvalidInput
 
 DISABLED = ("NONE",)
+_KINDS = (("CMD",), ("CMD-SHELL",))  # any other disables the check, as in Docker
 _MINIMUM = SECOND // 1000
 DURATIONS = ("interval", "timeout", "start_period", "start_interval")
 _NAMES = {
@@ -52,7 +53,7 @@ def _duration(name: str, text: str) -> int:
 
 def effective(check: Healthcheck | None) -> Healthcheck | None:
     """Return a check with Docker's defaults filled in; None when nothing is to be checked."""
-    if check is None or not check.test or check.test == DISABLED:
+    if check is None or check.test[:1] not in _KINDS:
         return None
     return Healthcheck(
         check.test,

@@ -102,6 +102,8 @@ def _rows(lines: Sequence[str], wanted: set[int], place: int, columns: int) -> I
     mine = False
     for line in filter(None, lines):
         cells = _cells(line)
+        if len(cells) <= place:  # a process may have no name, or a blank one
+            raise InvalidInput(f"Unexpected line without a pid: '{line}'")
         if cells[place] == "-":  # a thread of the process before
             if not mine:
                 continue

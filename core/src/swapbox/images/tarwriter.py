@@ -196,11 +196,11 @@ def _next_extent(fd: int, at: int, size: int) -> tuple[bool, int]:
     """Say whether there is a hole, and where it, or the data, ends."""
     try:
         data = os.lseek(fd, at, os.SEEK_DATA)
+        if data > at:
+            return True, min(data, size)
+        return False, min(os.lseek(fd, at, os.SEEK_HOLE), size)
     except OSError:  # nothing but a hole is left, or the file is shorter now
         return True, size
-    if data > at:
-        return True, min(data, size)
-    return False, min(os.lseek(fd, at, os.SEEK_HOLE), size)
 
 
 def _xattrs(parent: int, base: bytes) -> Mapping[bytes, bytes]:

@@ -15,7 +15,7 @@ import sys
 from _thread import RLock
 from _weakref import ref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from swapbox.errors import DataError, Unavailable
@@ -98,6 +98,10 @@ class WalFile:
         return self._db
 
     def _open(self) -> sqlite3.Connection:
+        # Only its owner may read it, wherever it lies: environments of containers are in it, passwords too. One
+        # that is there must not be opened: closing it would give up the locks of this process (fcntl(2)).
+        with suppress(OSError):
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         # The lock makes the connection safe among threads. Autocommit: transactions are begun by hand.
         db = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
         try:

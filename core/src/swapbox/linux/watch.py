@@ -22,8 +22,8 @@ class Watch:
     def __init__(self, directory: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         self._fd: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        watch = libc.inotify_add_watch(self._fd, os.fsencode(directory), _MODIFY | _MOVED_TO | _CREATE)
-        if watch < 0:
+        wanted = _MODIFY | _MOVED_TO | _CREATE
+        if self._fd < 0 or libc.inotify_add_watch(self._fd, os.fsencode(directory), wanted) < 0:
             reason = os.strerror(ctypes.get_errno()).lower()
             self.close()
             raise Unavailable(

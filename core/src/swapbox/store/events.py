@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from swapbox.paths import make_private
+
 LIMIT = 1 << 20
 """Bytes after which a new file is begun: the last three thousand events or more are there."""
 
@@ -76,7 +78,7 @@ class EventLog:
         try:
             return os.open(self._current, _APPEND, 0o600)
         except FileNotFoundError:
-            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            make_private(self._directory)
             return os.open(self._current, _APPEND, 0o600)
 
     def _rotate(self, fd: int) -> None:
@@ -112,7 +114,7 @@ class EventLog:
         """
         from swapbox.linux.watch import Watch
 
-        os.makedirs(self._directory, mode=0o700, exist_ok=True)
+        make_private(self._directory)
         watch = Watch(self._directory)  # before looking, so that nothing is missed between
         tails: list[_Tail] = []
         try:

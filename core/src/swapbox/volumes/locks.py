@@ -32,9 +32,9 @@ def name_lock(path: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
         raise from_os_error(error, f"open {path}") from error
     try:
         yield _set(fd, fcntl.F_WRLCK, start, wait=wait)
+    finally:
         # Explicitly: a forked child that inherited the descriptor must not keep the lock.
         _set(fd, fcntl.F_UNLCK, start, wait=True)
-    finally:
         os.close(fd)
 
 
