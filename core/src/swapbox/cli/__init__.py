@@ -26,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     _heed_children()
     # A command lives for a tenth of a second; collecting its imports' cycles costs a tenth of that.
     gc.disable()
-    _import_pathlib()
+    from swapbox.cli.light import import_click, import_pathlib
+
+    import_pathlib()
     refused = _enter_namespace() if os.geteuid() != 0 else None
     if "_SWAPBOX_COMPLETE" in os.environ and not argv:
         from swapbox.cli.completion import answer
@@ -48,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         monitor = spawn(verb, briefly=True)
         if (engine := early_engine(argv)) is not None:
             monitor.prepare(engine)
+    import_click()
     from swapbox.cli.app import run
 
     _leave(run(argv, monitor=monitor, refused=refused, timings=timings))
@@ -66,29 +69,6 @@ def _leave(code: int) -> NoReturn:
         code = code or 141
     # Leaving without the interpreter's own clean-up saves 5 ms; nothing of ours waits for it.
     os._exit(code)
-
-
-def _import_pathlib() -> None:
-    """Import pathlib without urllib.parse and all that needs: 2 ms of every command for Path.as_uri alone."""
-    import sys
-    from types import ModuleType
-
-    name = "urllib.parse"
-    if "pathlib" in sys.modules or name in sys.modules:
-        return
-    stand_in = ModuleType(name)
-    stand_in.__dict__["quote_from_bytes"] = _quote_from_bytes
-    sys.modules[name] = stand_in
-    try:
-        import pathlib  # noqa: F401
-    finally:
-        del sys.modules[name]
-
-
-def _quote_from_bytes(data: bytes) -> str:
-    from urllib.parse import quote_from_bytes
-
-    return quote_from_bytes(data)
 
 
 def _open_missing_streams() -> None:
