@@ -14,6 +14,7 @@ from swapbox.errors import Conflict, InvalidInput, NotFound, PluginError
 from swapbox.testing.forked import Forked
 from swapbox.volumes.locks import name_lock
 from swapbox.volumes.queries import prune
+from swapbox.volumes.records import Volume
 from swapbox.volumes.service import check_name
 
 
@@ -121,6 +122,18 @@ class TestLeftovers:
         assert prune(engine, {}).names == []
         assert engine.volumes.records.all() == []
         assert list(engine.volumes.driver(volume).walk()) == []
+
+    def test_prune_goes_on_past_volumes_whose_driver_is_gone(self, engine: Engine) -> None:
+        engine.volumes.records.add(Volume("ghost", "gone", anonymous=True))
+        engine.volumes.records.add(Volume("half-removed", "gone", state="removing"))
+        engine.volumes.create("zeta")
+        warnings: list[str] = []
+        engine.warn = warnings.append
+        assert prune(engine, {"all": ["true"]}).names == ["zeta"]
+        assert [warning.partition(":")[0] for warning in warnings] == [
+            "volume half-removed stays",
+            "failed to prune volume ghost",
+        ]
 
     def test_prune_leaves_alone_what_somebody_is_at(self, engine: Engine) -> None:
         volume = engine.volumes.create("data")

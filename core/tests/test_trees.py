@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,27 @@ def test_usage_counts_blocks_and_each_inode_once(tmp_path: Path) -> None:
     size, inodes = disk_usage(tmp_path)
     assert inodes == 5
     assert 100_000 <= size - empty < 200_000
+
+
+def test_a_directory_that_becomes_a_link_is_not_measured_where_it_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below, host = tmp_path / "tree/below", tmp_path / "host"
+    below.mkdir(parents=True)
+    host.mkdir()
+    (host / "file").touch()
+    scandir = os.scandir
+
+    def quick(where: int | str) -> nullcontext[list[os.DirEntry[str]]]:
+        """List a directory; as soon as that is done the container has put a link in place of one."""
+        with scandir(where) as found:
+            entries = list(found)
+        for entry in entries:
+            entry.stat(follow_symlinks=False)  # the entry remembers it
+        if not below.is_symlink():
+            below.rename(tmp_path / "moved")
+            below.symlink_to(host)
+        return nullcontext(entries)
+
+    monkeypatch.setattr(os, "scandir", quick)
+    assert disk_usage(tmp_path / "tree")[1] == 2

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sqlite3
 
 import pytest
 
@@ -241,3 +243,13 @@ def test_layers_in_common_are_counted_once(empty_swapbox: Sandbox, registry: str
     total = cells(empty_swapbox.ok("system", "df"))[1][3]
     format = "{{range .Images}}{{.SharedSize}} {{.UniqueSize}} {{.Containers}};{{end}}"
     assert empty_swapbox.ok("system", "df", "-v", "--format", format) == f"{total} 0B 0;" * 2
+
+
+def test_a_volume_whose_driver_is_gone_keeps_nobody_from_the_rest(empty_swapbox: Sandbox) -> None:
+    empty_swapbox.ok("volume", "create", "kept")
+    with contextlib.closing(sqlite3.connect(empty_swapbox.root / "db.sqlite")) as database, database:
+        database.execute("INSERT INTO volumes VALUES ('ghost', 'gone', 0, '{}', '{}', 1, 'ready')")
+    shown = empty_swapbox("system", "df", "-v").check()
+    assert "volume ghost is not measured" in shown.err
+    assert {"ghost", "kept"} <= set(shown.out.split())
+    assert "failed to prune volume ghost" in empty_swapbox("system", "prune", "-f", "--volumes").check().err

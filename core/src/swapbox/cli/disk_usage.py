@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -11,6 +11,7 @@ from swapbox.cli import container_list, image_list, volumes
 from swapbox.cli.app import ClientError, engine_of
 from swapbox.cli.formatting import Field, Listing, View
 from swapbox.cli.units import human_size
+from swapbox.errors import NotFound, SwapboxError
 
 if TYPE_CHECKING:
     from swapbox.containers.listing import Listed
@@ -59,7 +60,8 @@ class ContainerRow(container_list.Row):
         super().__init__(container, engine)
         from swapbox.containers.sizes import own_size
 
-        self.own = own_size(engine, container.id, container.storage)
+        what = f"container {container.name}"
+        self.own = _measured(engine, what, lambda: own_size(engine, container.id, container.storage))
 
 
 class VolumeRow(volumes.Row):
@@ -68,7 +70,19 @@ class VolumeRow(volumes.Row):
     def __init__(self, volume: Volume, engine: Engine, links: int) -> None:
         super().__init__(volume, engine)
         self.links = links
-        self.size = engine.volumes.driver(volume).usage(volume.name).size
+        what = f"volume {volume.name}"
+        self.size = _measured(engine, what, lambda: engine.volumes.driver(volume).usage(volume.name).size)
+
+
+def _measured(engine: Engine, what: str, measure: Callable[[], int]) -> int:
+    """Return a size; 0, and a warning, where a driver cannot tell it: the others are shown all the same."""
+    try:
+        return measure()
+    except NotFound:  # removed meanwhile
+        return 0
+    except SwapboxError as error:
+        engine.warn(f"{what} is not measured: {error.message}")
+        return 0
 
 
 class ImageRow(NamedTuple):

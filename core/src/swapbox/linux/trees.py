@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from swapbox.linux.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Descriptors and stack frames held at once; deeper parts are moved up and deleted from there.
@@ -66,7 +69,8 @@ def _open(path: str | Path, *, dir_fd: int | None = None) -> int:
 def disk_usage(path: Path) -> tuple[int, int]:
     """Return the bytes allocated and the inodes used by a directory and all below it.
 
-    Hard links count once. What vanishes meanwhile or cannot be reached (a path above PATH_MAX) is not counted.
+    Hard links count once. What vanishes meanwhile or cannot be reached (a path above PATH_MAX) is not counted. A
+    container may be renaming there: no link is followed out of the directory.
     """
     seen: set[tuple[int, int]] = set()
     size = 0
@@ -79,11 +83,31 @@ def disk_usage(path: Path) -> tuple[int, int]:
 
 def _walk(path: Path) -> Iterator[os.stat_result]:
     yield os.lstat(path)
-    directories = [os.fspath(path)]
+    with suppress(OSError):
+        root = os.open(path, _DIRECTORY)
+        try:
+            yield from _walk_below(root)
+        finally:
+            os.close(root)
+
+
+def _walk_below(root: int) -> Iterator[os.stat_result]:
+    directories = ["."]
     while directories:
-        with suppress(OSError), os.scandir(directories.pop()) as entries:
-            for entry in entries:
-                with suppress(OSError):
-                    yield entry.stat(follow_symlinks=False)
-                    if entry.is_dir(follow_symlinks=False):
-                        directories.append(entry.path)
+        here = directories.pop()
+        for name, info in _look_into(root, here):
+            yield info
+            if stat.S_ISDIR(info.st_mode):
+                directories.append(f"{here}/{name}")
+
+
+def _look_into(root: int, path: str) -> Iterator[tuple[str, os.stat_result]]:
+    with suppress(OSError):
+        directory = openat2(root, path, _DIRECTORY, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+        try:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    with suppress(OSError):
+                        yield entry.name, entry.stat(follow_symlinks=False)
+        finally:
+            os.close(directory)

@@ -47,7 +47,7 @@ def prune(engine: Engine, filters: Filters) -> Pruned:
 
     :raises InvalidInput: there is no such filter, or a value is wrong.
     """
-    from swapbox.errors import Conflict, NotFound
+    from swapbox.errors import Conflict, NotFound, SwapboxError
 
     check_names(filters, _PRUNE_FILTERS)
     named_too = truth(filters, "all", default=False)
@@ -60,6 +60,9 @@ def prune(engine: Engine, filters: Filters) -> Pruned:
             size = volumes.driver(volume).usage(volume.name).size
             volumes.remove(volume.name)
         except (Conflict, NotFound):  # it is used since, or gone
+            continue
+        except SwapboxError as error:  # of one volume's driver: the others are pruned all the same
+            engine.warn(f"failed to prune volume {volume.name}: {error.message}")
             continue
         pruned.names.append(volume.name)
         pruned.reclaimed += size

@@ -143,17 +143,24 @@ class Volumes:
     def tidy(self) -> None:
         """Finish what killed processes have left half done, and free what drivers keep of it."""
         for volume in self.records.all():
-            if volume.state in ("new", "removing"):
-                with self.locked(volume.name, wait=False) as got:
-                    now = self.records.get(volume.name) if got else None
-                    if now is not None and now.state in ("new", "removing") and not self.records.users(now.name):
-                        self._finish_removal(now)
+            try:
+                self._tidy_one(volume)
+            except SwapboxError as error:  # of one volume's driver
+                self._engine.warn(f"volume {volume.name} stays: {error.message}")
         directory = self._engine.paths.root / "volume"
         for entry in os.scandir(directory) if directory.is_dir() else ():
             try:
                 self._engine.selector.open("volume", made_with=entry.name).cleanup()
             except SwapboxError as error:
                 self._engine.warn(f"volumes stay in {entry.path}: {error}")
+
+    def _tidy_one(self, volume: Volume) -> None:
+        if volume.state not in ("new", "removing"):
+            return
+        with self.locked(volume.name, wait=False) as got:
+            now = self.records.get(volume.name) if got else None
+            if now is not None and now.state in ("new", "removing") and not self.records.users(now.name):
+                self._finish_removal(now)
 
     # -- locks ------------------------------------------------------------------------------------------------
 
