@@ -110,6 +110,16 @@ def test_input_reaches_the_command_and_its_end_too(started: Started) -> None:
     assert started.log.text("stdout") == b"hello\ndone\n"
 
 
+@pytest.mark.parametrize("started", ["cat"], indirect=True)
+@pytest.mark.parametrize("packet", [b"W", b"W1", b"W24 80 1", b"Wx y", b"W" + b"9" * 5000 + b" 1", b"?"])
+def test_what_a_client_gets_wrong_harms_nobody(started: Started, packet: bytes) -> None:
+    started.client.send(packet)
+    started.client.send(b"Ihello")
+    started.client.send(b"C")
+    assert started.session.run() == 0
+    assert started.log.text("stdout") == b"hello"
+
+
 @pytest.mark.parametrize("started", ["exec seq 1 300000"], indirect=True)
 def test_a_slow_client_holds_the_command_back_and_loses_nothing(started: Started) -> None:
 

@@ -270,7 +270,7 @@ class Session:
             self.input_ends = True
             self._write_input()
         elif kind == b"W":
-            self.resize(*map(int, data.split()))
+            self._resize(data)
         elif kind == b"N":
             client.output = False
         elif kind == b"D":
@@ -294,8 +294,12 @@ class Session:
             os.close(self.stdin)
             self.stdin = -1
 
-    def resize(self, rows: int, columns: int) -> None:
-        """Set the size of the container's terminal (ioctl_tty(2))."""
+    def _resize(self, data: bytes) -> None:
+        """Set the size of the container's terminal (ioctl_tty(2)) to ``rows columns``."""
+        try:
+            rows, columns = map(int, data.split())
+        except ValueError:  # a client's mistake, which must not end the container's monitor
+            return
         if self.terminal >= 0:
             size = b"".join(n.to_bytes(2, "little") for n in (rows & 0xFFFF, columns & 0xFFFF, 0, 0))
             ioctl(self.terminal, _TIOCSWINSZ, size)
