@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 
 from swapbox.containers.config import ContainerConfig
-from swapbox.containers.records import RunState
+from swapbox.containers.records import Container, RunState
 from swapbox.containers.restart import next_delay
+from swapbox.containers.teardown import _restarting
 from swapbox.durations import SECOND
+from swapbox.linux.process import Process
 
 TENTH = SECOND // 10
 
@@ -48,3 +53,15 @@ def test_a_count_is_an_end() -> None:
 @pytest.mark.parametrize("policy", ["always", "unless-stopped", "on-failure"])
 def test_one_that_the_user_stopped_stays_so(policy: str) -> None:
     assert delay(policy, RunState(stopped=True)) is None
+
+
+@pytest.mark.parametrize("step", [-3600 * SECOND, 3600 * SECOND])
+def test_a_step_of_the_clock_during_the_run_changes_no_delay(step: int) -> None:
+    container = Container("x", "x", 0, ContainerConfig("x", restart="always"), RunState())
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        ran = RunState("running", init=Process.of(child.pid), started=10**18, delay=TENTH)
+        again = _restarting(container, ran, RunState("exited", exit_code=1, finished=10**18 + step))
+        child.communicate()
+    assert again is not None
+    assert again.delay == 2 * TENTH
+    assert Process.of(os.getpid()).age() > 0

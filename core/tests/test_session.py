@@ -250,3 +250,35 @@ def test_the_loop_imports_only_what_an_interpreter_has_anyway() -> None:
     allowed |= {"select", "_socket", "time", "fcntl", "errno", "abc", "_abc"}
     new = {name for name in run.stdout.split() if name.partition(".")[0] != "swapbox"}
     assert new <= allowed
+
+
+@pytest.mark.parametrize("started", ["exec seq 1 300000"], indirect=True)
+def test_a_client_that_does_not_read_is_not_waited_for_without_end(started: Started) -> None:
+    while not started.session.clients[0].queue:
+        started.session._read_output("stdout", started.session.outputs["stdout"])
+    started.session.notify(b"X0", patience=0.01)
+    assert started.session.clients == []
+    os.kill(started.session.init, 9)
+    os.waitpid(started.session.init, 0)
+
+
+@pytest.mark.parametrize("started", ["exit 4"], indirect=True)
+def test_everybody_who_has_come_to_the_door_is_told_the_end(started: Started, tmp_path: Path) -> None:
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_NONBLOCK)
+    listener.bind(os.fspath(tmp_path / "door"))
+    listener.listen(16)
+    started.session.listener = listener
+
+    def come() -> _socket.socket:
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        sock.connect(os.fspath(tmp_path / "door"))
+        return sock
+
+    waiting = [come() for _ in range(3)]
+    status = started.session.run()
+    assert status is not None
+    late = come()
+    started.session.end(status)
+    for sock in (*waiting, late):
+        assert sock.recv(100) == b"X4"
+        sock.close()

@@ -130,6 +130,8 @@ def attach_to(engine: Engine, container: Container, *, stdin: bool, sig_proxy: b
     try:
         started = Started(connect(engine, container.id), container.id, container.state.init.pid)
     except OSError as error:
+        if not engine.containers.refresh(container).state.running:
+            raise ClientError("You cannot attach to a stopped container, start it first") from None
         raise Conflict(f"container {container.name} has no monitor to attach to: {error.strerror}") from error
     happened(engine, container, "attach")
     with SignalProxy(forward=sig_proxy and not config.tty).installed() as proxy:

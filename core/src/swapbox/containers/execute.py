@@ -17,7 +17,7 @@ from swapbox.containers.records import Container
 from swapbox.containers.stdio import Launch, Pipes, listen
 from swapbox.containers.users import resolve_user
 from swapbox.drivers.isolation import ExecRequest, Stdio
-from swapbox.errors import CommandNotExecutable, Conflict, InvalidInput, NotFound, Unavailable
+from swapbox.errors import CommandNotExecutable, Conflict, InvalidInput, NotFound, SwapboxError, Unavailable
 from swapbox.paths import cgroup_path
 
 if TYPE_CHECKING:
@@ -77,11 +77,17 @@ def run_process(
     """Run an OCI process in the container's namespaces and cgroup; return its pid, a child of the caller."""
     config = container.config
     isolation = engine.selector.open("isolation", made_with=config.isolation)
-    cgroup = engine.selector.open("cgroup", made_with=config.cgroup).open(cgroup_path(container.id))
     try:
-        return isolation.exec(ExecRequest(container.id, process, stdio, console, cgroup))
-    finally:
-        cgroup.close()
+        cgroup = engine.selector.open("cgroup", made_with=config.cgroup).open(cgroup_path(container.id))
+        try:
+            return isolation.exec(ExecRequest(container.id, process, stdio, console, cgroup))
+        finally:
+            cgroup.close()
+    except SwapboxError as error:
+        if container.state.init is not None and container.state.init.alive():
+            raise
+        # Whatever could not be found or joined any more, this is why.
+        raise Conflict(f"container {container.id} is not running") from error
 
 
 def process_of(engine: Engine, container: Container, details: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,7 +101,7 @@ def process_of(engine: Engine, container: Container, details: Mapping[str, Any])
         file = engine.paths.container_run(container.id) / "bundle/config.json"
         spec = json.loads(file.read_text())
         user = _user(Path(f"/proc/{init.pid}/root"), details["user"] or config.user, config)
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         raise Conflict(f"container {container.id} is not running") from None
     except OSError as error:
         raise Unavailable(f"cannot look into container {container.name}: {error.strerror}") from error

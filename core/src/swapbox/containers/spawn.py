@@ -53,6 +53,7 @@ class Monitor:
         self._orders = orders
         self._child = child
         self._container_id = ""
+        self._kind = ""
         self._settings: dict[str, Any] | None = None
 
     def prepare(self, engine: "Engine") -> None:
@@ -109,7 +110,7 @@ class Monitor:
         return started._replace(socket=f"exec-{details['exec_id']}.sock")
 
     def _begin(self, engine: "Engine", kind: str, container_id: str, details: dict[str, Any]) -> "Started":
-        self._container_id = container_id
+        self._container_id, self._kind = container_id, kind
         self._send((kind, {"container": container_id, **details}))
         with engine.timed("start"):
             started = self._wait(engine, lambda _id: None)
@@ -154,7 +155,8 @@ class Monitor:
                 if state.monitor is not None and state.init is None:  # else it is not the one that has died
                     state.monitor.wait(_DEATH_SECONDS)  # its socket is closed a moment before it has ended
                 engine.containers.find(self._container_id)
-        return Unavailable(MONITOR_DIED, hint="was it killed, or is memory short? run the command again")
+        message = MONITOR_DIED if self._kind != "exec" else "the monitor died while starting the command"
+        return Unavailable(message, hint="was it killed, or is memory short? run the command again")
 
     def _send(self, order: tuple[str, dict[str, Any]]) -> None:
         data = marshal.dumps(order)
