@@ -108,3 +108,13 @@ def test_a_manual_start_counts_from_zero(swapbox: Sandbox) -> None:
 def test_bad_policies_are_refused(swapbox: Sandbox, options: tuple[str, ...], words: str) -> None:
     swapbox("run", *options, "busybox", "true").fails(125, words)
     assert swapbox.names("-a") == []
+
+
+def test_wait_returns_at_the_end_of_a_run_though_another_follows(swapbox: Sandbox) -> None:
+    swapbox.ok(
+        "run", "-d", "--name", "back", "--restart", "always", "busybox", "sh", "-c", "usleep 300000; exit 3"
+    )
+    assert swapbox.ok("wait", "back") == "3"
+    wait_until(lambda: swapbox.state("back")["Restarting"], "it waits for its restart")
+    assert swapbox.ok("wait", "back") == "3"
+    assert swapbox.state("back")["Running"] is True

@@ -188,23 +188,26 @@ class Lifecycle:
         return True
 
     def wait(self, container: Container) -> int:
-        """Wait until a container has ended and will not restart; return its exit code.
+        """Wait until a container has ended, though it may start again by its policy; return its exit code.
 
         :raises NotFound: it is not there any more, and its exit code is not known.
         """
         from swapbox.containers.connect import exit_code_of_run
 
-        code = None
-        try:
-            while (container := self._settled(container)).state.running:
-                code = exit_code_of_run(self._engine, container)
-                for process in (container.state.init, container.state.monitor):
-                    if process is not None:
-                        process.wait()
-        except NotFound:  # it was removed at its end
-            if code is None:
-                raise
-            return code
+        seen = False
+        while (container := self._settled(container)).state.running:
+            state = container.state
+            if state.status != "restarting":
+                if (code := exit_code_of_run(self._engine, container)) is not None:
+                    return code
+                seen = True  # its monitor was killed, or has just gone
+                if state.init is not None:
+                    state.init.wait()
+            elif seen:
+                break
+            elif state.monitor is not None:  # Docker, too, waits for the end of the run that is to come
+                state.monitor.wait(_LOOK_SECONDS)
+                container = self._engine.records.find(container.id)
         return container.state.exit_code
 
     # -- pausing ----------------------------------------------------------------------------------------------
