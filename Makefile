@@ -38,8 +38,9 @@ debian:
 		fi; \
 	fi
 
+# One worker for each processor; a file's tests stay together, since they share what is costly to make.
 test: venv debian
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 demo: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh

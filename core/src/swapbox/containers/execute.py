@@ -114,6 +114,8 @@ def process_of(engine: Engine, container: Container, details: Mapping[str, Any])
         from swapbox.containers.security import capabilities
 
         held = list(capabilities(config._replace(privileged=True)))
+        if "devices" not in spec["linux"]["resources"] and not config.privileged:
+            held.remove("CAP_MKNOD")  # without rules a node would be the host's device
     effective = held if details["privileged"] or not user.uid else []
     process |= {
         "args": list(details["args"]),
@@ -161,7 +163,7 @@ def socket_name(exec_id: str) -> str:
 
 
 def exec_ids(engine: Engine, container_id: str) -> list[str]:
-    """Return the ids of a container's running exec sessions."""
+    """Return the ids of a container's running exec sessions; forget those whose monitor was killed."""
     try:
         names = os.listdir(engine.paths.container_run(container_id))
     except FileNotFoundError:

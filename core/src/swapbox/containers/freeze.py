@@ -35,7 +35,8 @@ def pause(engine: Engine, container: Container) -> None:
 
 def _freeze(engine: Engine, container: Container) -> None:
     try:
-        cgroup_of(engine, container).freeze()
+        with cgroup_of(engine, container) as cgroup:
+            cgroup.freeze()
     except BaseException as error:
         engine.records.change(container.id, where=("paused",), status="running")
         if isinstance(error, NotFound):
@@ -61,7 +62,8 @@ def unpause(engine: Engine, container: Container) -> None:
 def thaw(engine: Engine, container: Container) -> None:
     """Let a container go on, if it is paused or was about to be."""
     with contextlib.suppress(NotFound, Unsupported):  # it has just ended, or cannot have been frozen
-        cgroup_of(engine, container).thaw()
+        with cgroup_of(engine, container) as cgroup:
+            cgroup.thaw()
     if engine.records.change(container.id, where=("paused",), status="running"):
         happened(engine, container, "unpause")
 
@@ -75,7 +77,12 @@ def alone(engine: Engine, container: Container) -> Iterator[Container]:
         yield engine.records.find(container.id)
 
 
-def cgroup_of(engine: Engine, container: Container) -> CgroupHandle:
-    """Return the group of a container that runs."""
+@contextlib.contextmanager
+def cgroup_of(engine: Engine, container: Container) -> Iterator[CgroupHandle]:
+    """Give the group of a container that runs."""
     controller = engine.selector.open("cgroup", made_with=container.config.cgroup)
-    return controller.open(cgroup_path(container.id))
+    handle = controller.open(cgroup_path(container.id))
+    try:
+        yield handle
+    finally:
+        handle.close()

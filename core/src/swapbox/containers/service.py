@@ -55,9 +55,11 @@ class Containers(Lifecycle):
             raise engine.records.name_conflict(name.removeprefix("/"))
         name = name.removeprefix("/") or self._new_name()
         _make_sources(config)
-        if config.volumes or config.volumes_from or config.volume_mounts:
-            return self._create_with_volumes(container_id, name, config, claimed=claimed)
-        return self._create(container_id, name, config, claimed=claimed)
+        has_volumes = config.volumes or config.volumes_from or config.volume_mounts
+        make = self._create_with_volumes if has_volumes else self._create
+        container = make(container_id, name, config, claimed=claimed)
+        happened(engine, container, "create")
+        return container
 
     def _create_with_volumes(
         self, container_id: str, name: str, config: ContainerConfig, *, claimed: bool
@@ -93,7 +95,6 @@ class Containers(Lifecycle):
                 fill(engine, container)
             engine.records.add(container)
             undo.pop_all()
-        happened(engine, container, "create")
         return container
 
     def configure(self, asked: ContainerConfig, image: Image) -> ContainerConfig:

@@ -52,6 +52,5 @@ def _updated(config: ContainerConfig, given: Mapping[str, Any]) -> ContainerConf
 def apply_limits(engine: Engine, container: Container, config: ContainerConfig) -> None:
     """Give the limits of a new configuration to a container that runs."""
     with contextlib.suppress(NotFound):  # it has just ended: they are for the next start
-        handle = cgroup_of(engine, container)
-        handle.update(resources(config))
-        handle.close()
+        with cgroup_of(engine, container) as cgroup:
+            cgroup.update(resources(config))
