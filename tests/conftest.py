@@ -78,13 +78,33 @@ def empty_swapbox() -> Iterator[Sandbox]:
         yield made
 
 
+_DOCKER = pytest.StashKey[Engine]()
+
+
 @pytest.fixture(scope="session")
-def docker(busybox_ref: str) -> Iterator[Engine]:
-    """A real Docker with the image ``busybox``."""
+def docker(busybox_ref: str, request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """A real Docker with the image ``busybox``; the files of tests share it, each finds nothing else in it."""
     try:
         with scratch("docker-") as directory, servers.dockerd(directory) as engine:
             engine.ok("pull", busybox_ref)
             engine.ok("tag", busybox_ref, BUSYBOX)
+            request.config.stash[_DOCKER] = engine
             yield engine
+            del request.config.stash[_DOCKER]
     except Unsupported as error:
         pytest.skip(f"no Docker to compare with: {error}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tidy_docker(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Remove at its end what a file of tests has left in Docker."""
+    yield
+    engine = request.config.stash.get(_DOCKER, None)
+    if engine is None:
+        return
+    if containers := engine.ok("ps", "-aq").split():
+        engine.ok("rm", "-fv", *containers)
+    names = engine.ok("images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").splitlines()
+    others = [line.split() for line in names if not line.split()[0].endswith(f"{BUSYBOX}:latest")]
+    for name, identity in others:
+        engine("rmi", "-f", identity if "<none>" in name else name)

@@ -12,7 +12,7 @@ from swapbox.drivers.isolation import Stdio
 from swapbox.errors import SwapboxError
 from swapbox.linux import syscalls
 from swapbox.linux.fake import Call, Calls, recording
-from swapbox_isolation_ns import child, process, rootfs
+from swapbox_isolation_ns import init, process, rootfs
 from swapbox_isolation_ns.child import Inherited, run_exec
 from swapbox_isolation_ns.failures import Report
 from swapbox_isolation_ns.init import run_init
@@ -47,7 +47,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_settle", lambda *_: None)
     monkeypatch.setattr(process, "_own_stdio", lambda *_: None)
     monkeypatch.setattr(process, "find_command", lambda *_: "/bin/sh")
-    monkeypatch.setattr(child, "_raise_loopback", lambda: None)
+    monkeypatch.setattr(init, "_raise_loopback", lambda: None)
     monkeypatch.setattr(rootfs, "mount_file_system", lambda *_: 99)
     monkeypatch.setattr(rootfs, "_is_directory", lambda _: True)
     monkeypatch.setattr(rootfs, "_check_not_proc", lambda *_: None)
