@@ -40,7 +40,7 @@ debian:
 
 # One worker for each processor; a file's tests stay together, since they share what is costly to make.
 test: venv debian
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses auto --dist loadscope --durations 15
 
 demo: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh

@@ -301,7 +301,7 @@ def test_the_terminal_is_as_before_after(
     wait_until(lambda: not somebody.child.isalive(), "it has ended")
     assert somebody.attributes() == before
     os.close(keeper)
-    assert somebody.child.exitstatus == code
+    assert somebody.child.exitstatus == code, somebody.screen.display
 
 
 def ptsname(somebody: Person) -> str:
