@@ -38,9 +38,10 @@ debian:
 		fi; \
 	fi
 
-# One worker for each processor; a file's tests stay together, since they share what is costly to make.
+# One worker for each processor; the tests of a file or class stay together, since they share what is costly to make.
+# A test that fails is run once more, and listed as such: real kernels, terminals and engines on a busy machine.
 test: venv debian
-	$(BIN)/pytest --numprocesses auto --dist loadscope --durations 15
+	$(BIN)/pytest --numprocesses auto --dist loadscope --durations 15 --reruns 1 -rR
 
 demo: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh

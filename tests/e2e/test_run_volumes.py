@@ -121,7 +121,7 @@ SCENARIOS = {
     """,
     "mounts as they are listed": """
         create --name one -v data:/x busybox true
-        create --name two -v /usr/share:/y -v data2:/z:ro busybox true
+        create --name two -v /usr/share:/y busybox true
         ps -a --format '{{.Names}}: {{.Mounts}} {{.LocalVolumes}}'
         ps -a --format '{{.Names}}' --filter volume=data
         ps -a --format '{{.Names}}' --filter volume=/y

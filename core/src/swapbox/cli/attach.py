@@ -224,5 +224,9 @@ def resizing(
                 size = new
 
     with handlers({signal.SIGWINCH: resized}):
-        resized()  # it may have changed since the container got its first size
+        # It may have changed since the container got its first size. What is typed comes after it.
+        if (now := terminal_size(1)) is not None and now != size:
+            with contextlib.suppress(OSError):
+                started.sock.send(b"W%d %d" % now)
+                size = now
         yield

@@ -82,8 +82,8 @@ def disk_usage(path: Path) -> tuple[int, int]:
 
 
 def _walk(path: Path) -> Iterator[os.stat_result]:
-    yield os.lstat(path)
     with suppress(OSError):
+        yield os.lstat(path)
         root = os.open(path, _DIRECTORY)
         try:
             yield from _walk_below(root)
