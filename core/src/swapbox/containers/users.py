@@ -5,8 +5,6 @@ cannot lead to the host's ``/etc/passwd``; only regular files of a sane size are
 asked.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -154,7 +152,7 @@ def private_mappings(etc: Path = Path("/etc")) -> tuple[tuple[IdMapping, ...], t
     return uids or (_RESERVED_RANGE,), gids or (_RESERVED_RANGE,)
 
 
-def _mappings(ranges: Iterable[IdRange]) -> tuple[IdMapping, ...]:
+def _mappings(ranges: "Iterable[IdRange]") -> tuple[IdMapping, ...]:
     """Line ranges of the host's ids up, from the container's 0 on."""
     mappings: list[IdMapping] = []
     for first, size in ranges:

@@ -1,7 +1,5 @@
 """The ids of a user namespace: those that this process has, and those that a user may map into a new one."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 Imported only when some plugin implements such a hook: this is where pluggy and threads come in.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial

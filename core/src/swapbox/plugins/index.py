@@ -8,8 +8,6 @@ known by nanosecond mtime, size and inode. When anything differs the file is as 
 The file says which modules get imported, so it is used only when nobody else could have written it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import stat

@@ -1,7 +1,5 @@
 """What each kind of driver is called where: in messages, flags, the environment, and among the hooks."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """What one process knows of its plugins: which there are, what they offer, and which are in quarantine."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import reduce
 from importlib import import_module
@@ -54,7 +52,7 @@ class Plugins:
         environment: Mapping[str, str],
         cache_dir: Path | None,
         third_party: bool = True,
-    ) -> Plugins:
+    ) -> "Plugins":
         """Find the installed plugins.
 
         :param environment: ``SWAPBOX_PLUGINS=a,b`` leaves out third-party plugins with other names.

@@ -5,8 +5,6 @@ files bound the space: when ``current`` is full, it becomes ``previous``. They e
 with its daemon. See docs/decisions/0010-events-are-lines-on-tmpfs.md.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os
@@ -132,7 +130,7 @@ class EventLog:
             _close(tails)
             watch.close()
 
-    def _open_tails(self, known: list[_Tail]) -> list[_Tail]:
+    def _open_tails(self, known: "list[_Tail]") -> "list[_Tail]":
         """Return the files, the oldest first; those that are known go on where they were.
 
         A known file that was rotated out is read once more: whoever opened it before may have written since.

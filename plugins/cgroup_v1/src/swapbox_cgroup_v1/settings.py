@@ -1,7 +1,5 @@
 """The OCI ``linux.resources`` object as a list of values to write: the plan, which tests compare."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 

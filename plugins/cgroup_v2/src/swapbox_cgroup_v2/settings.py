@@ -1,7 +1,5 @@
 """The OCI ``linux.resources`` object, made for cgroup v1, as values to write to the unified hierarchy."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple

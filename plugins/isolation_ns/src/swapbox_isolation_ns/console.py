@@ -1,7 +1,5 @@
 """The container's terminal: a pty of the container's own devpts instance."""
 
-from __future__ import annotations
-
 import _socket  # socket itself costs 3 ms to import
 import fcntl
 import os

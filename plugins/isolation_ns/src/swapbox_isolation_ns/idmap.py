@@ -1,7 +1,5 @@
 """The id maps of a new user namespace (user_namespaces(7)), written by the process outside of it."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Sequence

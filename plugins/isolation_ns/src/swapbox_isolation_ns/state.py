@@ -4,8 +4,6 @@ Whether it is created, running or stopped is not remembered but asked of the ker
 and the gate's FIFO has somebody waiting at it or not.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import os

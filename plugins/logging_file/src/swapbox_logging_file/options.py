@@ -1,7 +1,5 @@
 """The options of ``json-file``: their values and the attributes they add to each line, as Docker does it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -4,8 +4,6 @@ The records of one chunk differ in their text only, so all that follows it is pa
 without escapes is sliced out as it is. ``json`` is imported when a record needs it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
