@@ -99,6 +99,15 @@ class TestUsers:
         assert engine.volumes.records.users("data") == []
         engine.volumes.remove("data")
 
+    def test_a_volume_is_taken_only_while_it_is_there(self, engine: Engine) -> None:
+        engine.volumes.create("data")
+        assert engine.volumes.take("data", user="c0ffee").name == "data"
+        with pytest.raises(Conflict):
+            engine.volumes.remove("data")
+        with pytest.raises(NotFound, match="get gone: no such volume"):
+            engine.volumes.take("gone", user="c0ffee")
+        assert names(engine) == ["data"]
+
     def test_a_removed_volume_is_not_found(self, engine: Engine) -> None:
         for call in (engine.volumes.remove, engine.volumes.find):
             with pytest.raises(NotFound, match="get data: no such volume"):
@@ -106,6 +115,29 @@ class TestUsers:
 
 
 class TestLeftovers:
+    def test_a_volume_that_its_driver_cannot_remove_stays_and_can_be_removed_later(
+        self, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        driver = engine.volumes.driver(engine.volumes.create("data"))
+
+        def refuse(_name: str) -> None:
+            raise Conflict("busy")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(driver, "remove", refuse)
+            with pytest.raises(Conflict, match="busy"):
+                engine.volumes.remove("data")
+        assert names(engine) == ["data"]
+        engine.volumes.remove("data")
+        assert engine.volumes.records.all() == []
+
+    def test_rm_finishes_a_half_done_removal(self, engine: Engine) -> None:
+        volume = engine.volumes.create("data")
+        engine.volumes.set_state(volume, "removing")
+        engine.volumes.remove("data")
+        assert engine.volumes.records.all() == []
+        assert list(engine.volumes.driver(volume).walk()) == []
+
     def test_a_half_removed_volume_is_not_there_and_the_next_is_empty(self, engine: Engine) -> None:
         volume = engine.volumes.create("data")
         place = engine.volumes.driver(volume).inspect("data").mountpoint

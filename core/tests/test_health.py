@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from swapbox.containers.config import ContainerConfig, Healthcheck, merge
-from swapbox.containers.health import judged
+from swapbox.containers.health import command, judged
 from swapbox.containers.healthcheck import effective, parse_healthcheck
 from swapbox.containers.records import Health, Probe
 from swapbox.durations import SECOND
@@ -47,6 +47,20 @@ def test_defaults_are_dockers() -> None:
     assert effective(Healthcheck(("CMD", "x"))) == (("CMD", "x"), half_minute, half_minute, 0, 5 * SECOND, 3)
     assert effective(Healthcheck()) is None
     assert effective(Healthcheck(("NONE",))) is None
+
+
+def test_an_image_cannot_ask_for_checks_without_a_pause() -> None:
+    often = effective(Healthcheck(("CMD", "x"), interval=1, start_interval=1))
+    assert often is not None
+    assert (often.interval, often.start_interval) == (SECOND // 1000, SECOND // 1000)
+
+
+def test_a_check_in_shell_form_takes_the_images_shell() -> None:
+    check = Healthcheck(("CMD-SHELL", "a b"))
+    config = merge(ContainerConfig("x"), {"config": {"Cmd": ["x"], "Shell": ["/bin/ash", "-ec"]}})
+    assert command(check, config.shell) == ["/bin/ash", "-ec", "a b"]
+    assert command(check, ()) == ["/bin/sh", "-c", "a b"]
+    assert command(Healthcheck(("CMD", "a", "b")), config.shell) == ["a", "b"]
 
 
 def test_a_check_of_an_unknown_kind_is_none() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
+import signal
 import sqlite3
 
 import pytest
@@ -148,6 +150,24 @@ def test_leftovers_of_containers_are_found(swapbox: Sandbox) -> None:
     assert not run.exists()
     assert swapbox.state("kept")["Status"] == "running"
     assert swapbox.ok("system", "prune", "-f") == "Total reclaimed space: 0B"
+
+
+@pytest.mark.debian
+def test_a_container_without_a_record_is_ended_whatever_ran_it(swapbox: Sandbox) -> None:
+    if shutil.which("runc") is None:
+        pytest.skip("runc is not installed")
+    lost = swapbox.ok("run", "-d", "--isolation", "runc", "--network", "none", "busybox", "sleep", "1000")
+    state = swapbox.state(lost)
+    with Api(root=swapbox.root, run_root=swapbox.run_root) as engine:
+        container = engine.records.find(lost)
+        assert container.state.monitor is not None
+        assert container.state.init is not None
+        container.state.monitor.send(signal.SIGKILL)
+        container.state.monitor.wait()
+        engine.records.remove(lost)
+    assert lost in swapbox.ok("system", "prune", "-f")
+    assert state["Pid"] == container.state.init.pid
+    assert not container.state.init.alive()
 
 
 def test_what_is_being_made_is_left_alone(swapbox: Sandbox) -> None:

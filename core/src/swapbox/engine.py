@@ -135,6 +135,7 @@ class Engine:
         """Chooses and opens drivers."""
         from swapbox.plugins.selection import Selector
 
+        self.paths.check()
         # Made here and not by the first driver that needs a place below it, which would not make it private.
         self.paths.make(self.paths.run_root)
         return Selector(
@@ -195,6 +196,7 @@ class Engine:
         """What has happened since the last reboot."""
         from swapbox.store.events import EventLog
 
+        self.paths.check()
         return EventLog(self.paths.events)
 
     def timed(self, name: str) -> AbstractContextManager[None]:

@@ -21,6 +21,9 @@ class SwapboxError(Exception):
         self.message = message
         self.hint = hint
 
+    def __str__(self) -> str:
+        return self.message  # words may have been put before it since
+
 
 class NotFound(SwapboxError):
     """The named thing does not exist; create or pull it, or correct the name."""

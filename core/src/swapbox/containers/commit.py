@@ -80,7 +80,7 @@ def commit(engine: Engine, container: Container, options: CommitOptions) -> Imag
         what = "Dead" if container.state.status == "dead" else "being removed"
         raise Conflict(f"You cannot commit container {container.id} which is {what}")
     parent = engine.images.find(container.config.image_id)
-    settings = _settings(container, parent, options.changes)
+    settings = _settings(container, options.changes)
     manifest = parse_manifest(engine.content.read(parent.manifest))
     docker = manifest.media_type == DOCKER_MANIFEST
     with Lease(engine) as lease:
@@ -190,10 +190,9 @@ def _compressor() -> Any:
 # -- the configuration --------------------------------------------------------------------------------------------
 
 
-def _settings(container: Container, parent: Image, instructions: Sequence[str]) -> dict[str, Any]:
+def _settings(container: Container, instructions: Sequence[str]) -> dict[str, Any]:
     """Return the ``config`` object: the container's own, changed as asked for."""
     config = container.config
-    inherited = parent.config.get("config") or {}
     own: dict[str, Any] = {
         "User": config.user,
         "ExposedPorts": {port: {} for port in config.exposed_ports},
@@ -205,7 +204,7 @@ def _settings(container: Container, parent: Image, instructions: Sequence[str]) 
         "Labels": dict(config.labels),
         "StopSignal": config.stop_signal,
         "Healthcheck": _healthcheck(config.healthcheck),
-        "Shell": inherited.get("Shell"),
+        "Shell": list(config.shell),
     }
     changed = apply_changes(own, instructions)
     if not changed.get("Entrypoint") and not changed.get("Cmd"):

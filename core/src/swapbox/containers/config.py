@@ -168,6 +168,7 @@ class ContainerConfig(NamedTuple):
     restart: str = ""
     restart_retries: int = 0
     healthcheck: Healthcheck | None = None
+    shell: tuple[str, ...] = ()
     attach: tuple[str, ...] = ()
 
     @property
@@ -253,6 +254,7 @@ def merge(
         volumes=tuple(sorted({*_mapping(given, "Volumes"), *asked.volumes})),
         exposed_ports=tuple(sorted({*_mapping(given, "ExposedPorts"), *asked.exposed_ports})),
         healthcheck=_healthcheck(asked.healthcheck, _mapping(given, "Healthcheck")),
+        shell=_texts(given, "Shell"),
         platform="/".join(filter(None, (_text(image, name) for name in ("os", "architecture", "variant")))),
         image_id=image_id,
         top_chain=top_chain,

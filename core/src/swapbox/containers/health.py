@@ -7,6 +7,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,13 +82,21 @@ def judged(before: Health, probe: Probe, config: Healthcheck, *, started: int) -
     return Health("unhealthy" if streak >= config.retries else before.status, streak, log)
 
 
+def command(check: Healthcheck, shell: Sequence[str]) -> list[str]:
+    """Return what a check runs.
+
+    :param shell: the image's ``Shell``, may be empty.
+    """
+    kind, *args = check.test
+    return [*(shell or ("/bin/sh", "-c")), *args] if kind == "CMD-SHELL" else args
+
+
 def _run(engine: Engine, container: Container, config: Healthcheck) -> Probe:
     from swapbox.containers.execute import process_of, run_process
     from swapbox.drivers.isolation import Stdio
 
-    kind, *args = config.test
     details = {
-        "args": ["/bin/sh", "-c", *args] if kind == "CMD-SHELL" else args,
+        "args": command(config, container.config.shell),
         "env": (),
         "workdir": "",
         "user": "",

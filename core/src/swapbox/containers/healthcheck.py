@@ -57,9 +57,9 @@ def effective(check: Healthcheck | None) -> Healthcheck | None:
         return None
     return Healthcheck(
         check.test,
-        interval=check.interval or 30 * SECOND,
+        interval=max(check.interval or 30 * SECOND, _MINIMUM),  # flags below it are refused, images are not
         timeout=check.timeout or 30 * SECOND,
         start_period=check.start_period,
-        start_interval=check.start_interval or 5 * SECOND,
+        start_interval=max(check.start_interval or 5 * SECOND, _MINIMUM),
         retries=check.retries or 3,
     )

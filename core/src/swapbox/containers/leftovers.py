@@ -11,9 +11,10 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swapbox.containers.teardown import remove_run_directory
+from swapbox.drivers.common import Kind
 from swapbox.errors import SwapboxError
 from swapbox.images import garbage
 from swapbox.linux.trees import disk_usage, remove_tree
@@ -64,15 +65,24 @@ def _names(directory: Path) -> Iterator[str]:
         yield from (name for name in os.listdir(directory) if name.isalnum())
 
 
+def _drivers(engine: Engine, kind: Kind) -> Iterator[Any]:
+    for offer in engine.plugins.offers(kind):
+        with contextlib.suppress(SwapboxError):  # this host does not carry it
+            yield engine.selector.open(kind, made_with=offer.spec.name)
+
+
 def _remove(engine: Engine, container_id: str) -> int:
     """Free what is left of a container; return the bytes on disk that were its own."""
-    with contextlib.suppress(SwapboxError, OSError):
-        engine.selector.open("isolation").delete(container_id, force=True)
-    with contextlib.suppress(SwapboxError, OSError):
-        handle = engine.selector.open("cgroup").open(cgroup_path(container_id))
-        handle.kill()
-        handle.delete()
-        handle.close()
+    # No record says which drivers it was made with, so each is asked.
+    for isolation in _drivers(engine, "isolation"):
+        with contextlib.suppress(SwapboxError, OSError):
+            isolation.delete(container_id, force=True)
+    for controller in _drivers(engine, "cgroup"):
+        with contextlib.suppress(SwapboxError, OSError):
+            group = controller.open(cgroup_path(container_id))
+            group.kill()
+            group.delete()
+            group.close()
     directory, size = engine.paths.container(container_id), 0
     with contextlib.suppress(FileNotFoundError):
         size = disk_usage(directory)[0]

@@ -99,9 +99,12 @@ def _anonymous(target: str, config: ContainerConfig) -> MountSpec:
 def _made(engine: Engine, container_id: str, mount: MountSpec) -> MountSpec:
     if mount.type != "volume":
         return mount
-    volume = engine.volumes.create(
-        mount.name, driver=mount.driver, options=mount.options, labels=mount.labels, user=container_id
-    )
+    if mount.by == "--volumes-from":  # gone meanwhile, it is not made anew
+        volume = engine.volumes.take(mount.name, user=container_id)
+    else:
+        volume = engine.volumes.create(
+            mount.name, driver=mount.driver, options=mount.options, labels=mount.labels, user=container_id
+        )
     place = engine.volumes.driver(volume).inspect(volume.name).mountpoint
     return mount._replace(name=volume.name, driver=volume.driver, source=str(place))
 

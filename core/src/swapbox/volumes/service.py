@@ -88,7 +88,18 @@ class Volumes:
             with self.locked(asked.name):
                 return self._ensured(asked, user)
         except SwapboxError as error:
-            raise type(error)(f"create {asked.name}: {error.message}", hint=error.hint) from error
+            error.message = f"create {asked.name}: {error.message}"
+            raise
+
+    def take(self, name: str, *, user: str) -> Volume:
+        """Return a volume that is there; ``user``, as for :meth:`create`, uses it from now on.
+
+        :raises NotFound: there is none, or not any more.
+        """
+        with self.locked(name):
+            volume = self.find(name)
+            self.records.use(name, user)
+        return volume
 
     def _ensured(self, asked: Volume, user: str) -> Volume:
         """Make a volume that is not there, or finish what a killed process left half done."""
@@ -126,13 +137,19 @@ class Volumes:
         :raises Conflict: a container uses it.
         """
         with self.locked(name):
-            volume = self.find(name)
+            volume = self.records.get(name)
+            if volume is None or volume.state == "new":
+                raise NotFound(f"get {name}: no such volume")
             driver = self.driver(volume)
             with self._engine.database.transaction():
                 if users := self.records.users(name):
                     raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
                 self.records.set_state(name, "removing")
-            driver.remove(name)
+            try:
+                driver.remove(name)
+            except BaseException:  # somebody has to see it, to try again
+                self.records.set_state(name, "ready")
+                raise
             self.records.remove(name)
         self._engine.emit("volume", "destroy", name, {"driver": volume.driver})
 

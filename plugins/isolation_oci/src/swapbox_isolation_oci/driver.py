@@ -188,19 +188,22 @@ class Driver:
             record.creator.send(signal.SIGKILL)
             record.creator.wait(_KILL_TIMEOUT)
         with suppress(NotFound):
-            self._kill_init(self._state(place).pid, place.id)
+            self._kill_init(place)
             self._call(place, "delete", "--force", place.id)
         place.remove()
 
-    def _kill_init(self, pid: int, id: str) -> None:
+    def _kill_init(self, place: Place) -> None:
         """Kill the init ourselves: a runtime looks every 100 ms only whether it has ended."""
+        pid = self._state(place).pid
         if not pid:
             return
         with suppress(ProcessLookupError):
             init = Process.of(pid)
+            if self._state(place).pid != pid:  # it ended before we looked, and the pid may be another's now
+                return
             init.send(signal.SIGKILL)
             if not init.wait(_KILL_TIMEOUT):
-                raise Unavailable(f"container {id} does not end: process {pid} is stuck")
+                raise Unavailable(f"container {place.id} does not end: process {pid} is stuck")
 
 
 def _null(stack: ExitStack) -> Stdio:
