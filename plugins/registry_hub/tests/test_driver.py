@@ -129,7 +129,7 @@ def test_a_wrong_password_is_permission_denied(
     server.faults.auth, server.faults.users = kind, {"ann": "secret"}
     with pytest.raises(PermissionDenied) as caught:
         make(_auths(server.host, "ann", "wrong")).resolve(app)
-    assert "docker login" in (caught.value.hint or "")
+    assert "swapbox login" in (caught.value.hint or "")
 
 
 def test_an_identity_token_buys_a_bearer_token(server: RegistryServer, app: Reference, make: Make) -> None:

@@ -42,6 +42,8 @@ _VERBS = {
     "pull": "images",
     "images": "image_list",
     "tag": "images",
+    "login": "login",
+    "logout": "login",
     "rmi": "images",
     "image": "nouns",
     "run": "run",
@@ -83,7 +85,7 @@ _VERBS = {
 _FUNCTIONS = {"exec": "exec_"}  # exec is a function of Python's
 
 # Verbs of Docker's that are still to come: one of these is no misspelling.
-_TO_COME = ("build", "import", "load", "login", "logout", "network", "push", "save", "search")
+_TO_COME = ("build", "import", "load", "network", "push", "save", "search")
 
 
 class Verbs(Group):

@@ -8,8 +8,8 @@ only what has given nothing yet.
 A pull is: ``resolve`` the reference, ``manifest`` once or (with an index) twice, then ``open_blob`` for the config
 and for three layers at a time, *from several threads at once*.
 
-Optional powers, named in ``RegistrySpec.capabilities``: ``push``, ``search`` and ``login`` are reserved for
-interfaces of a later release.
+Optional powers, named in ``RegistrySpec.capabilities``: ``login`` is :class:`LoginDriver`; ``push`` and ``search``
+are reserved for interfaces of a later release.
 """
 
 from __future__ import annotations
@@ -74,6 +74,30 @@ class RegistryDriver(Protocol):
 
     def close(self) -> None:
         """Close connections; calling it twice is fine."""
+        ...
+
+
+class LoginDriver(Protocol):
+    """Capability ``login``: the driver keeps who the user is, for the host of a reference (``docker.io``)."""
+
+    def kept(self, host: str) -> tuple[str, str]:
+        """Return the user name and the password that are kept for a host, empty where there are none."""
+        ...
+
+    def log_in(self, host: str, *, username: str, password: str) -> str:
+        """Let the registry check a user name and password, and keep them or what it gives for them.
+
+        :returns: what the user should know about how they are kept; empty when that is nothing.
+        :raises PermissionDenied: the registry does not take them; nothing is kept.
+        :raises Unavailable: it is out of reach, or they cannot be kept.
+        """
+        ...
+
+    def log_out(self, host: str) -> None:
+        """Forget what is kept for a host; that it is nothing is no error.
+
+        :raises SwapboxError: it cannot be forgotten.
+        """
         ...
 
 

@@ -270,7 +270,7 @@ class NetworkRegistryContract(RegistryDriverContract):
         error = attempt()
         assert isinstance(error, PermissionDenied)
         assert f"pull access denied for {server.host}/demo/app" in error.message
-        assert "docker login" in (error.hint or "")
+        assert "swapbox login" in (error.hint or "")
 
     def test_a_registry_that_forbids_is_permission_denied(
         self, server: RegistryServer, attempt: Callable[[], SwapboxError]

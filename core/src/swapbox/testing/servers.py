@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +16,11 @@ _REGISTRY_CONFIG = """\
 version: 0.1
 log: {{level: warn}}
 storage: {{filesystem: {{rootdirectory: {root}}}, delete: {{enabled: true}}}}
-http: {{addr: "{address}"}}
+http: {{addr: "{address}"{http}}}
+{more}
 """
+HTPASSWD = ("ann", "s3:cret", "ann:$2y$04$abcdefghijklmnopqrstuuqZjxwjM8vs9/rKGjateZ0zqhyOGcuKe")
+"""A user, the password, and their line in a file of ``htpasswd -B``."""
 
 
 def plain_environment(home: Path) -> dict[str, str]:
@@ -37,15 +41,21 @@ def require(program: str, package: str) -> str:
 
 
 @contextlib.contextmanager
-def docker_registry(directory: Path) -> Iterator[str]:
+def docker_registry(directory: Path, *, http: str = "", more: str = "", htpasswd: bool = False) -> Iterator[str]:
     """Run Debian's registry on a free loopback port, with its data below ``directory``; give ``host:port``.
 
+    :param http: more of the section ``http`` of its configuration, beginning with a comma.
+    :param more: more of its configuration, in YAML.
+    :param htpasswd: only the user of :data:`HTPASSWD` gets in.
     :raises Unsupported: it is not installed.
     """
     program = require("docker-registry", "docker-registry")
     address = f"127.0.0.1:{free_port()}"
     config = directory / "registry.yml"
-    config.write_text(_REGISTRY_CONFIG.format(root=directory / "registry", address=address))
+    if htpasswd:
+        (directory / "htpasswd").write_text(HTPASSWD[2] + "\n")
+        more += f"auth: {{htpasswd: {{realm: tests, path: {directory}/htpasswd}}}}\n"
+    config.write_text(_REGISTRY_CONFIG.format(root=directory / "registry", address=address, http=http, more=more))
     with _running([program, "serve", config], directory, lambda: _answers(address)):
         yield address
 
@@ -85,16 +95,12 @@ def dockerd(directory: Path) -> Iterator[Engine]:
 
 
 def _answers(address: str) -> bool:
-    import http.client
-
-    connection = http.client.HTTPConnection(address, timeout=5)
+    host, _, port = address.partition(":")
     try:
-        connection.request("GET", "/v2/")
-        return connection.getresponse().status == http.client.OK
+        socket.create_connection((host, int(port)), timeout=5).close()
     except OSError:
         return False
-    finally:
-        connection.close()
+    return True
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ def swapbox_registries() -> Iterator[RegistrySpec]:
         name="hub",
         summary="Docker Hub and every OCI registry, over HTTPS",
         factory=_open,
+        capabilities=frozenset({"login"}),
         priority=100,
         options=_OPTIONS,
     )

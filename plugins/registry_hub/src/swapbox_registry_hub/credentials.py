@@ -1,4 +1,4 @@
-"""Log-ins as Docker keeps them, read only: ``config.json``, credential helpers, ``DOCKER_AUTH_CONFIG``."""
+"""Log-ins as Docker keeps them: ``DOCKER_AUTH_CONFIG``, then credential helpers or ``config.json``."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import base64
 import binascii
 import json
 import os
-import re
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from swapbox.errors import SwapboxError
+from swapbox_registry_hub import json_edit
+from swapbox_registry_hub.docker_config import change, config_path
+from swapbox_registry_hub.helpers import TOKEN_USER, Helper
+
 HUB_KEY = "https://index.docker.io/v1/"
 _HUB_HOST = "docker.io"
-_HELPER = re.compile(r"[A-Za-z0-9_.-]+")
-_NOT_FOUND = "credentials not found"
-_HELPER_TIMEOUT = 30.0
 
 
 class Credentials(NamedTuple):
@@ -28,71 +28,104 @@ class Credentials(NamedTuple):
     registry_token: str = ""
 
 
+class Fixed(NamedTuple):
+    """One log-in for every host: the one that is being tried."""
+
+    credentials: Credentials
+
+    def get(self, _host: str) -> Credentials:
+        """Return the log-in."""
+        return self.credentials
+
+
 class Keyring:
-    """Finds the log-in for a host; what it cannot read it warns about, and goes on anonymously as Docker does."""
+    """Finds, keeps and forgets log-ins by host (``docker.io``, ``127.0.0.1:5000``).
+
+    What it cannot read it warns about, and goes on anonymously as Docker does.
+    """
 
     def __init__(self, *, environ: Mapping[str, str] = os.environ, warn: Callable[[str], None]) -> None:
         self._environ = environ
         self._warn = warn
 
+    @property
+    def path(self) -> Path:
+        """Docker's configuration file."""
+        return config_path(self._environ)
+
     def get(self, host: str) -> Credentials | None:
-        """Return the log-in for a host (``docker.io``, ``127.0.0.1:5000``), None when there is none."""
+        """Return the log-in for a host, None when there is none."""
         text = self._environ.get("DOCKER_AUTH_CONFIG")
         if text and (found := _from_auths(self._parsed(text, "DOCKER_AUTH_CONFIG"), host)):
             return found
-        path = self._path()
-        try:
-            config = self._parsed(path.read_text(), str(path))
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeDecodeError) as error:
-            self._warn(f"cannot read {path}: {error}")
-            return None
-        if helper := _helper_for(config, host):
-            return self._ask(helper, host)
+        config = self._config()
+        if name := _helper_for(config, host):
+            return self._ask(Helper(name, self._environ), host)
         return _from_auths(config, host)
 
-    def _path(self) -> Path:
-        directory = self._environ.get("DOCKER_CONFIG")
-        home = Path(self._environ.get("HOME") or Path("~").expanduser())
-        return (Path(directory) if directory else home / ".docker") / "config.json"
+    def store(self, host: str, credentials: Credentials) -> bool:
+        """Keep a log-in: with the helper that the configuration names for the host, else in the file.
+
+        :returns: whether a password was newly written into the file as it is.
+        :raises SwapboxError: it cannot be kept.
+        """
+        key = HUB_KEY if host == _HUB_HOST else host
+        entry: dict[str, str] = {}
+        if name := _helper_for(self._config(), host):
+            username = TOKEN_USER if credentials.identity_token else credentials.username
+            secret = credentials.identity_token or credentials.password
+            Helper(name, self._environ).store(key, username, secret)
+        else:
+            pair = f"{credentials.username}:{credentials.password}"
+            entry["auth"] = base64.b64encode(pair.encode()).decode()
+            if credentials.identity_token:
+                entry["identitytoken"] = credentials.identity_token
+
+        def edit(text: str) -> str:
+            before = json.loads(text).get("auths")
+            same = isinstance(before, dict) and before.get(key) == entry
+            return text if same else json_edit.put(text, ("auths", key), entry)
+
+        return change(self.path, edit) and bool(credentials.password) and not name
+
+    def erase(self, host: str) -> None:
+        """Forget the log-in for a host, under each of the names that it is found under.
+
+        :raises SwapboxError: the helper or the file refuses.
+        """
+        if name := _helper_for(self._config(), host):
+            Helper(name, self._environ).erase(HUB_KEY if host == _HUB_HOST else host)
+        if self.path.exists():
+            change(self.path, lambda text: json_edit.remove(text, ("auths",), lambda key: _is_for(key, host)))
+
+    def _config(self) -> dict[str, Any]:
+        path = self.path
+        try:
+            return self._parsed(path.read_text(), str(path))
+        except FileNotFoundError:
+            return {}
+        except (OSError, UnicodeDecodeError) as error:
+            self._warn(f"cannot read {path}: {error}")
+            return {}
 
     def _parsed(self, text: str, where: str) -> dict[str, Any]:
         try:
-            value = json.loads(text)
+            value = json.loads(text) if text.strip() else {}
         except (ValueError, RecursionError) as error:
             self._warn(f"error loading config file: {where}: {error}")
             return {}
         return value if isinstance(value, dict) else {}
 
-    def _ask(self, helper: str, host: str) -> Credentials | None:
-        """Run ``docker-credential-<helper> get`` (docker-credential-helpers protocol)."""
-        program = f"docker-credential-{helper}"
-        if not _HELPER.fullmatch(helper):
-            self._warn(f"invalid credential helper {helper!r}")
-            return None
+    def _ask(self, helper: Helper, host: str) -> Credentials | None:
         try:
-            done = subprocess.run(
-                [program, "get"],
-                input=HUB_KEY if host == _HUB_HOST else host,
-                capture_output=True,
-                text=True,
-                timeout=_HELPER_TIMEOUT,
-                env=dict(self._environ),
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
-            self._warn(f"cannot run {program}: {error}")
+            found = helper.get(HUB_KEY if host == _HUB_HOST else host)
+        except SwapboxError as error:
+            self._warn(error.message)
             return None
-        if done.returncode != 0:
-            if _NOT_FOUND not in done.stdout + done.stderr:
-                self._warn(f"{program} failed for {host}: {(done.stdout + done.stderr).strip()[:200]}")
+        if found is None:
             return None
-        answer = self._parsed(done.stdout, program)
-        username, secret = _text(answer, "Username"), _text(answer, "Secret")
-        if not secret:
-            return None
-        return Credentials(identity_token=secret) if username == "<token>" else Credentials(username, secret)
+        username, secret = found
+        return Credentials(identity_token=secret) if username == TOKEN_USER else Credentials(username, secret)
 
 
 def _helper_for(config: Mapping[str, Any], host: str) -> str:
@@ -108,7 +141,7 @@ def _from_auths(config: Mapping[str, Any], host: str) -> Credentials | None:
     auths = config.get("auths")
     if not isinstance(auths, dict):
         return None
-    for key in (*_keys(host), *(key for key in auths if _host_of(key) in _keys(host))):
+    for key in (*_keys(host), *(key for key in auths if _is_for(key, host))):
         entry = auths.get(key)
         if isinstance(entry, dict) and (found := _from_entry(entry)):
             return found
@@ -138,8 +171,9 @@ def _keys(host: str) -> tuple[str, ...]:
     return (host,)
 
 
-def _host_of(key: str) -> str:
-    return key.removeprefix("https://").removeprefix("http://").partition("/")[0]
+def _is_for(key: str, host: str) -> bool:
+    """Say whether a key, an address or a host alone, is for a host."""
+    return key.removeprefix("https://").removeprefix("http://").partition("/")[0] in _keys(host)
 
 
 def _text(value: Mapping[str, Any], key: str) -> str:

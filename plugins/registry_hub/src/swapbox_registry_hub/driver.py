@@ -21,11 +21,11 @@ from swapbox.descriptors import (
     check_digest,
     digest_of,
 )
-from swapbox.errors import DataError, InvalidInput, NotFound
+from swapbox.errors import DataError, InvalidInput, NotFound, SwapboxError
 from swapbox.references import Reference
 from swapbox_registry_hub import refusals
 from swapbox_registry_hub.blobs import HttpBlob
-from swapbox_registry_hub.credentials import Keyring
+from swapbox_registry_hub.credentials import Credentials, Fixed, Keyring
 from swapbox_registry_hub.login import Login
 from swapbox_registry_hub.transport import Transport
 from swapbox_registry_hub.wire import content_length, error_body, read_all
@@ -35,6 +35,9 @@ _VAGUE = {"", "application/json", "application/octet-stream", "text/plain"}
 _NEXT = re.compile(r'<([^>]*)>[^,]*;\s*rel="?next"?', re.IGNORECASE)
 _PAGE = 1000
 _PAGES = 10_000
+_UNENCRYPTED = """Your credentials are stored unencrypted in '{}'.
+Configure a credential helper to remove this warning. See
+https://docs.docker.com/go/credential-store/"""
 
 
 class Driver:
@@ -56,6 +59,7 @@ class Driver:
     ) -> None:
         self._timeout = timeout
         self._etags: dict[str, str] = {}
+        self._keyring = keyring
         self._transport = Transport(Login(keyring), timeout=timeout, insecure=insecure, sleep=sleep)
 
     @classmethod
@@ -127,6 +131,28 @@ class Driver:
                 return
             url = self._same_host(url, link[1])
         raise DataError(f"tags of {reference.familiar_name} have more than {_PAGES} pages")
+
+    def kept(self, host: str) -> tuple[str, str]:
+        """Return the user name and the password that are kept for a host, empty where there are none."""
+        return (self._keyring.get(host) or Credentials())[:2]
+
+    def log_in(self, host: str, *, username: str, password: str) -> str:
+        """Let the registry check a log-in and keep it, or the identity token it gives for it, as Docker does."""
+        credentials = Credentials(username, password)
+        login = Login(Fixed(credentials), offline=True)
+        self._transport.with_login(login).check(host)
+        if token := login.identity_token(host):
+            credentials = Credentials(username, identity_token=token)
+        try:
+            in_clear = self._keyring.store(host, credentials)
+        except SwapboxError as error:
+            error.message = f"error saving credentials: {error.message}"
+            raise
+        return _UNENCRYPTED.format(self._keyring.path) if in_clear else ""
+
+    def log_out(self, host: str) -> None:
+        """Forget what is kept for a host, in Docker's configuration file or a credential helper."""
+        self._keyring.erase(host)
 
     def close(self) -> None:
         """Close connections; calling it twice is fine."""

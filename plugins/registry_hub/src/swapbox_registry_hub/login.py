@@ -18,12 +18,13 @@ from swapbox.errors import DataError, PermissionDenied
 from swapbox.references import Reference
 from swapbox_registry_hub import challenges, refusals
 from swapbox_registry_hub.challenges import Challenge
-from swapbox_registry_hub.credentials import Credentials, Keyring
+from swapbox_registry_hub.credentials import Credentials
 from swapbox_registry_hub.wire import error_body, is_local, read_all
 
 if TYPE_CHECKING:
     import requests
 
+CLIENT_ID = "swapbox"
 _SHORTEST_LIFE = 60
 _MARGIN = 0.9
 _TOKEN_LIMIT = 1024 * 1024
@@ -37,6 +38,12 @@ class Send(Protocol):
     ) -> requests.Response: ...
 
 
+class Source(Protocol):
+    """Where log-ins come from: a :class:`~swapbox_registry_hub.credentials.Keyring`."""
+
+    def get(self, host: str) -> Credentials | None: ...  # noqa: D102
+
+
 class _Known(NamedTuple):
     authorization: str
     until: float
@@ -46,11 +53,16 @@ class Login:
     """Knows how to authorize requests; safe to use from several threads.
 
     :param clock: monotonic seconds.
+    :param offline: ask token services for an identity token (a refresh token), too.
     """
 
-    def __init__(self, keyring: Keyring, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, keyring: Source, *, clock: Callable[[], float] = time.monotonic, offline: bool = False
+    ) -> None:
         self._keyring = keyring
         self._clock = clock
+        self._offline = offline
+        self._refresh: dict[str, str] = {}
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], _Known] = {}
 
@@ -58,6 +70,10 @@ class Login:
         """Return the ``Authorization`` header for a repository when we have one that has not expired."""
         found = self._known.get((reference.host, reference.path))
         return found.authorization if found and self._clock() < found.until else None
+
+    def identity_token(self, host: str) -> str:
+        """Return the identity token that a host's token service gave last; empty when it gave none."""
+        return self._refresh.get(host, "")
 
     def answer(self, header: str, reference: Reference, *, refused: str | None, send: Send) -> str | None:
         """Return a new ``Authorization`` header for a challenge, None when there is nothing better to offer.
@@ -89,20 +105,21 @@ class Login:
     def _token(self, challenge: Challenge, reference: Reference, credentials: Credentials, send: Send) -> _Known:
         realm = challenge.parameters.get("realm", "")
         _check_realm(realm, reference, credentials)
-        query = {"service": challenge.parameters.get("service", "")}
-        query["scope"] = challenge.parameters.get("scope") or f"repository:{reference.path}:pull"
-        if credentials.identity_token:
-            form = {
-                "grant_type": "refresh_token",
-                "refresh_token": credentials.identity_token,
-                "client_id": "swapbox",
-            }
-            response = send("POST", realm, {}, {**query, **form})
+        query = {"service": challenge.parameters.get("service", ""), "client_id": CLIENT_ID}
+        # A log-in that is only tried is for no repository.
+        query["scope"] = challenge.parameters.get("scope") or (
+            f"repository:{reference.path}:pull" if reference.path else ""
+        )
+        refresh = self._refresh.get(reference.host) or credentials.identity_token
+        if refresh:
+            form = {"grant_type": "refresh_token", "refresh_token": refresh}
+            response = send("POST", realm, {}, _filled({**query, **form}))
         else:
-            separator = "&" if urllib.parse.urlsplit(realm).query else "?"
+            extra = {"account": credentials.username, "offline_token": "true" if self._offline else ""}
             headers = {"Authorization": _basic(credentials)} if credentials.username else {}
-            filled = {key: value for key, value in query.items() if value}
-            response = send("GET", f"{realm}{separator}{urllib.parse.urlencode(filled)}", headers)
+            separator = "&" if urllib.parse.urlsplit(realm).query else "?"
+            asked = urllib.parse.urlencode(_filled({**query, **extra}))
+            response = send("GET", f"{realm}{separator}{asked}", headers)
         return self._read_token(response, reference, logged_in=any(credentials))
 
     def _read_token(self, response: requests.Response, reference: Reference, *, logged_in: bool) -> _Known:
@@ -115,12 +132,19 @@ class Login:
         try:
             answer = json.loads(read_all(response, _TOKEN_LIMIT))
             token = answer.get("token") or answer.get("access_token")
+            refresh = answer.get("refresh_token")
             life = max(int(answer.get("expires_in") or 0), _SHORTEST_LIFE)
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise DataError(f"token service of {reference.host} sent no valid JSON") from error
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise DataError(f"token service of {reference.host} sent no token")
+        if isinstance(refresh, str) and refresh:
+            self._refresh[reference.host] = refresh  # another one than before where they are good for one use
         return _Known(f"Bearer {token}", self._clock() + life * _MARGIN)
+
+
+def _filled(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value}
 
 
 def _check_realm(realm: str, reference: Reference, credentials: Credentials) -> None:
@@ -134,7 +158,7 @@ def _check_realm(realm: str, reference: Reference, credentials: Credentials) -> 
     if parts.scheme == "http" and any(credentials) and not is_local(parts.netloc):
         raise PermissionDenied(
             f"registry {reference.host} wants the password sent in clear to {refusals.clean(realm)}",
-            hint=f"pull without a log-in: docker logout {reference.host}",
+            hint=f"pull without a log-in: swapbox logout {reference.host}",
         )
 
 

@@ -32,7 +32,7 @@ def denied(reference: Reference, body: bytes) -> PermissionDenied:
     return PermissionDenied(
         f"pull access denied for {reference.familiar_name}, repository does not exist or may require "
         f"'docker login': {said}",
-        hint=f"check the name; log-ins are shared with docker: docker login {reference.host}",
+        hint=f"check the name, or log in: swapbox login {reference.host}",
     )
 
 
@@ -40,8 +40,16 @@ def login_failed(host: str, body: bytes) -> PermissionDenied:
     """Return the error for a user name and password that the registry does not take."""
     said = detail(body) or "incorrect username or password"
     return PermissionDenied(
-        f"login to {host} failed: unauthorized: {said}", hint=f"log in again: docker login {host}"
+        f"login to {host} failed: unauthorized: {said}", hint=f"log in again: swapbox login {host}"
     )
+
+
+def login_refused(url: str, status: int) -> PermissionDenied | Unavailable:
+    """Return the error for a log-in that a registry does not answer with 200."""
+    message = f"login attempt to {url} failed with status: {status} {_phrase(status)}"
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return PermissionDenied(message)
+    return Unavailable(message)
 
 
 def failing(host: str, status: int, body: bytes) -> Unavailable | Unsupported:
@@ -50,7 +58,7 @@ def failing(host: str, status: int, body: bytes) -> Unavailable | Unsupported:
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return Unavailable(
             f"registry {host}: {said or 'toomanyrequests: too many requests'}",
-            hint=f"wait a while, or log in for a higher limit: docker login {host}",
+            hint=f"wait a while, or log in for a higher limit: swapbox login {host}",
         )
     message = (
         f"registry {host}: received unexpected HTTP status: {status} {_phrase(status)}{said and f' ({said})'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -49,6 +50,12 @@ class Transport:
         self._sleep = sleep
         self._sessions = {local: _session(local=local) for local in (False, True)}
 
+    def with_login(self, login: Login) -> Transport:
+        """Return a transport on the same connections that is somebody else."""
+        other = copy.copy(self)
+        other._login = login
+        return other
+
     def close(self) -> None:
         """Close the connections that are not in use; calling it twice is fine."""
         for session in self._sessions.values():
@@ -59,6 +66,19 @@ class Transport:
         host = _HUB if reference.host == DEFAULT_HOST else reference.host
         plain = is_local(host) or reference.host in self._insecure
         return f"{'http' if plain else 'https'}://{host}/v2/{reference.path}/{path}"
+
+    def check(self, host: str) -> None:
+        """Ask a registry for its API with the log-in, and nothing else.
+
+        :raises PermissionDenied: it does not take the log-in.
+        :raises Unavailable: it is out of reach.
+        """
+        reference = Reference(host, "")
+        url = self.url(reference, "").rstrip("/") + "/"
+        response = self._authorized("GET", url, reference=reference, headers={})
+        response.close()
+        if response.status_code != HTTPStatus.OK:
+            raise refusals.login_refused(url, response.status_code)
 
     def request(
         self, method: str, url: str, *, reference: Reference, headers: Mapping[str, str]

@@ -1,0 +1,82 @@
+"""``login`` and ``logout`` beside Docker's, with Debian's registry behind a password."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from swapbox.errors import Unsupported
+from swapbox.testing.process import Engine, Result
+from swapbox.testing.sandbox import Sandbox
+from swapbox.testing.servers import HTPASSWD, docker_registry
+
+pytestmark = pytest.mark.debian
+
+USER, PASSWORD, _ = HTPASSWD
+
+
+@pytest.fixture(scope="module")
+def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry that lets one user in."""
+    try:
+        with docker_registry(tmp_path_factory.mktemp("registry"), htpasswd=True) as host:
+            yield host
+    except Unsupported as error:
+        pytest.skip(str(error))
+
+
+CASES = """\
+login -u ann -p s3:cret REGISTRY
+login REGISTRY
+login -u ann -p s3:cret http://REGISTRY/v2/
+login -u ann -p wrong REGISTRY
+login -u ann -p x --password-stdin REGISTRY
+login --password-stdin REGISTRY
+login -u= -p x REGISTRY
+login -u x -p= REGISTRY
+login -u x REGISTRY
+login --nope
+logout https://REGISTRY/v1/
+logout REGISTRY
+logout
+login REGISTRY
+logout a b
+"""
+
+
+def test_login_and_logout_say_and_keep_what_dockers_do(
+    docker: Engine, empty_swapbox: Sandbox, closed_registry: str, tmp_path: Path
+) -> None:
+    for line in CASES.replace("REGISTRY", closed_registry).splitlines():
+        ours, theirs = (
+            _outcome(engine, line.split(), tmp_path / name)
+            for engine, name in ((empty_swapbox, "ours"), (docker, "theirs"))
+        )
+        assert ours == theirs, line
+
+
+def _outcome(engine: Engine, words: list[str], folder: Path) -> tuple[int, str, list[str], str]:
+    """Return exit code, output, errors and the configuration file, without what may differ."""
+    result: Result = engine(*words, env={"DOCKER_CONFIG": str(folder)})
+    said = result.err.replace(str(folder), "FOLDER").replace("Error response from daemon:", "Error:")
+    said = said.replace("swapbox", "docker").replace("SRun", "Run").replace("[OPTIONS] [SERVER]", "[SERVER]")
+    lines = [line for line in said.splitlines() if not line.startswith("hint:")]
+    file = folder / "config.json"
+    return result.code, result.out, lines, file.read_text() if file.exists() else ""
+
+
+def test_a_log_in_lets_pull_in_and_a_log_out_does_not(
+    empty_swapbox: Sandbox, closed_registry: str, tmp_path: Path
+) -> None:
+    here = {"DOCKER_CONFIG": str(tmp_path)}
+    image = f"{closed_registry}/nosuch"
+    empty_swapbox("pull", image, env=here).fails(1, "pull access denied", "swapbox login")
+    login = ("login", "-u", USER, "--password-stdin", closed_registry)
+    assert empty_swapbox.ok(*login, stdin=f"{PASSWORD}\n".encode(), env=here) == "Login Succeeded"
+    empty_swapbox("pull", image, env=here).fails(1, "manifest unknown")
+    empty_swapbox.ok("logout", closed_registry, env=here)
+    empty_swapbox("pull", image, env=here).fails(1, "pull access denied")
+    assert json.loads((tmp_path / "config.json").read_text()) == {"auths": {}}
