@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -55,11 +56,26 @@ def busybox_ref(registry: str, busybox_image: images.Image) -> str:
     return publish.push(registry, BUSYBOX, "latest", busybox_image)
 
 
+_SHARED = pytest.StashKey[list[Engine | Sandbox]]()
+"""The engines that files of tests share; each file finds nothing in them but busybox."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_SHARED] = []
+
+
+@contextmanager
+def _shared(engine: Engine | Sandbox, busybox_ref: str, config: pytest.Config) -> Iterator[None]:
+    engine.ok("pull", busybox_ref)
+    engine.ok("tag", busybox_ref, BUSYBOX)
+    config.stash[_SHARED].append(engine)
+    yield
+    config.stash[_SHARED].remove(engine)
+
+
 @pytest.fixture(scope="session")
-def _stocked(busybox_ref: str) -> Iterator[Sandbox]:
-    with sandbox() as made:
-        made.ok("pull", busybox_ref)
-        made.ok("tag", busybox_ref, BUSYBOX)
+def _stocked(busybox_ref: str, pytestconfig: pytest.Config) -> Iterator[Sandbox]:
+    with sandbox() as made, _shared(made, busybox_ref, pytestconfig):
         yield made
 
 
@@ -78,30 +94,29 @@ def empty_swapbox() -> Iterator[Sandbox]:
         yield made
 
 
-_DOCKER = pytest.StashKey[Engine]()
-
-
 @pytest.fixture(scope="session")
-def docker(busybox_ref: str, request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """A real Docker with the image ``busybox``; the files of tests share it, each finds nothing else in it."""
+def docker(busybox_ref: str, pytestconfig: pytest.Config) -> Iterator[Engine]:
+    """A real Docker with the image ``busybox``."""
     try:
-        with scratch("docker-") as directory, servers.dockerd(directory) as engine:
-            engine.ok("pull", busybox_ref)
-            engine.ok("tag", busybox_ref, BUSYBOX)
-            request.config.stash[_DOCKER] = engine
+        with (
+            scratch("docker-") as directory,
+            servers.dockerd(directory) as engine,
+            _shared(engine, busybox_ref, pytestconfig),
+        ):
             yield engine
-            del request.config.stash[_DOCKER]
     except Unsupported as error:
         pytest.skip(f"no Docker to compare with: {error}")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _tidy_docker(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Remove at its end what a file of tests has left in Docker."""
+def _tidy(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Remove at its end what a file of tests has left in the engines it shares with others."""
     yield
-    engine = request.config.stash.get(_DOCKER, None)
-    if engine is None:
-        return
+    for engine in pytestconfig.stash[_SHARED]:
+        _remove_all_but_busybox(engine)
+
+
+def _remove_all_but_busybox(engine: Engine | Sandbox) -> None:
     if containers := engine.ok("ps", "-aq").split():
         engine.ok("rm", "-fv", *containers)
     names = engine.ok("images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").splitlines()

@@ -359,7 +359,7 @@ def test_in_the_background_it_stops_until_it_is_brought_to_the_foreground(shell:
     shell.repeats("jobs -l\n", until=r"Stopped \(tty output\)")
     assert swapbox.state("job")["Running"]
     shell.type("fg\n")
-    shell.expect("run -it.*\n")
+    shell.expect(r"fg\r\n[^\n]*run -it[^\n]*\n")
     shell.type("echo $((6*7)); exit 4\r")
     shell.expect("42")
     shell.expect("HOST> ")
@@ -372,7 +372,7 @@ def test_a_background_job_with_input_stops_when_it_reads_the_terminal(shell: Per
     shell.expect("HOST> ")
     shell.repeats("jobs -l\n", until=r"Stopped \(tty input\)")
     shell.type("fg\n")
-    shell.expect("run -i")
+    shell.expect(r"fg\r\n[^\n]*run -i[^\n]*\n")  # and not what jobs said of it
     shell.type("hello\n\x04")
     shell.expect("hello\r\nhello\r\n")
     shell.expect("HOST> ")
