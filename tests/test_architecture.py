@@ -11,7 +11,14 @@ CORE = ROOT / "core/src/swapbox"
 CORE_FILES = sorted(CORE.rglob("*.py"))
 PLUGIN_FILES = sorted([*ROOT.glob("plugins/*/src/**/*.py"), *ROOT.glob("examples/*/src/**/*.py")])
 
-PUBLIC = ("swapbox.drivers", "swapbox.errors", "swapbox.descriptors", "swapbox.references", "swapbox.linux")
+PUBLIC = (
+    "swapbox.drivers",
+    "swapbox.errors",
+    "swapbox.descriptors",
+    "swapbox.layouts",
+    "swapbox.references",
+    "swapbox.linux",
+)
 """What a plugin may import besides the names of ``swapbox`` itself."""
 
 

@@ -71,6 +71,8 @@ _VERBS = {
     "cp": "files",
     "diff": "files",
     "export": "files",
+    "save": "archives",
+    "load": "archives",
     "events": "events",
     "history": "history",
     "system": "nouns",
@@ -85,7 +87,7 @@ _VERBS = {
 _FUNCTIONS = {"exec": "exec_"}  # exec is a function of Python's
 
 # Verbs of Docker's that are still to come: one of these is no misspelling.
-_TO_COME = ("build", "import", "load", "network", "push", "save", "search")
+_TO_COME = ("build", "import", "network", "push", "search")
 
 
 class Verbs(Group):

@@ -13,6 +13,7 @@ _BAR = 50
 _WIDE = 110
 """A terminal must have more columns than this for bars, as with Docker."""
 _SECONDS = 0.1
+_WITH_BAR = frozenset({words.DOWNLOADING, words.EXTRACTING, words.LOADING})
 _UNFINISHED = frozenset({words.PULLING, words.WAITING, words.DOWNLOADING, words.VERIFYING})
 
 
@@ -77,7 +78,7 @@ class Bars:
 def line(key: str, status: str, current: int, total: int, *, columns: int) -> str:
     """Return a layer's line: a bar when there is room, and never more than a line."""
     text = f"{key}: {status}"
-    if status in (words.DOWNLOADING, words.EXTRACTING) and (current > 0 or total > 0):
+    if status in _WITH_BAR and (current > 0 or total > 0):
         text = f"{text} {_amount(current, total, bar=columns > _WIDE)}"
     return text[: columns - 1]
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from swapbox.images import progress as words
+
 if TYPE_CHECKING:
     from swapbox.cli.bars import Bars
 
@@ -46,3 +48,19 @@ class Lines:
         """Print a line."""
         with self._lock:
             click.echo(text, err=self._err)
+
+
+class Loading:
+    """Tells bars of what comes from a file: layers are loaded, not pulled."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+
+    def layer(self, digest: str, status: str, current: int = 0, total: int = 0) -> None:
+        """Draw the layer's line anew."""
+        done = total if status == words.PULLED else current
+        self._bars.layer(digest, words.LOADING, done, total)
+
+    def message(self, text: str) -> None:
+        """Print a line."""
+        self._bars.message(text)

@@ -34,9 +34,8 @@ if TYPE_CHECKING:
 KEPT = 24 * 3600.0
 """Seconds for which what the next pull can go on with is kept."""
 
-_NEEDED = """
-    SELECT digest AS item FROM image_blobs UNION SELECT chain FROM image_chains UNION SELECT resource FROM leases
-"""
+_NEEDED_BLOBS = "SELECT digest AS item FROM image_blobs UNION SELECT resource FROM leases"
+_NEEDED_CHAINS = "SELECT chain AS item FROM image_chains UNION SELECT resource FROM leases"
 
 
 @contextlib.contextmanager
@@ -89,7 +88,7 @@ def collect(engine: Engine, *, kept: float = KEPT) -> int:
             with contextlib.suppress(SwapboxError, OSError):
                 _collect_snapshots(engine, driver, before=before)
                 driver.cleanup()
-        needed = _needed(engine)
+        needed = _needed(engine, _NEEDED_BLOBS)
         freed = 0
         for digest in list(engine.content.walk()):
             if digest not in needed:
@@ -102,7 +101,7 @@ def _collect_snapshots(engine: Engine, driver: StorageDriver, *, before: float) 
     lost = [one for one in snapshots if OWNER_LABEL in one.labels and is_gone(one.labels[OWNER_LABEL])]
     # Looked up after the processes: one that is gone has recorded its container before.
     containers = {row["id"] for row in engine.database.rows("SELECT id FROM containers")}
-    needed = _needed(engine)
+    needed = _needed(engine, _NEEDED_CHAINS)
     for snapshot in lost:
         if snapshot.kind != "committed" and snapshot.key not in containers:
             _remove_lost(engine, driver, snapshot.key)
@@ -130,5 +129,5 @@ def _created(snapshot: SnapshotInfo) -> float:
     return snapshot.created
 
 
-def _needed(engine: Engine) -> set[str]:
-    return {row["item"] for row in engine.database.rows(_NEEDED)}
+def _needed(engine: Engine, query: str) -> set[str]:
+    return {row["item"] for row in engine.database.rows(query)}

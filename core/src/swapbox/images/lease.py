@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 _OURS_ALONE = """
     SELECT resource FROM leases AS mine WHERE owner = ?
     AND NOT EXISTS (SELECT 1 FROM leases AS other WHERE other.resource = mine.resource AND other.owner != ?)
-    AND NOT EXISTS (SELECT 1 FROM image_blobs WHERE digest = mine.resource)
-    AND NOT EXISTS (SELECT 1 FROM image_chains WHERE chain = mine.resource)
 """
+# An image's lowest chainID may be the digest of a blob that the image does not have: its uncompressed layer.
+_OUR_BLOBS = f"{_OURS_ALONE} AND NOT EXISTS (SELECT 1 FROM image_blobs WHERE digest = mine.resource)"
+_OUR_CHAINS = f"{_OURS_ALONE} AND NOT EXISTS (SELECT 1 FROM image_chains WHERE chain = mine.resource)"
 
 
 def _can_go_on(error: BaseException) -> bool:
@@ -72,20 +73,23 @@ class Lease:
         # A full disk may refuse this too; the lease ends with this process in any case.
         with contextlib.suppress(SwapboxError):
             if not _can_go_on(error):
-                self._remove_ours()
+                self.remove_unused()
             self._drop()
 
-    def _remove_ours(self) -> None:
+    def remove_unused(self) -> None:
         """Remove the layers and blobs that this pull has brought and that nothing else needs."""
         with removal_lock(self._root, alone=True):
-            ours = {row["resource"] for row in self._database.rows(_OURS_ALONE, (self._owner, self._owner))}
+            chains, blobs = self._ours(_OUR_CHAINS), self._ours(_OUR_BLOBS)
             for storage, chain in reversed(self._unpacked):
-                if chain in ours:
+                if chain in chains:
                     with contextlib.suppress(NotFound, Conflict):
                         storage.remove(chain)
-            self.content.clean(of=ours)
-            for resource in ours:
-                self.content.remove(resource)
+            self.content.clean(of=blobs)
+            for digest in blobs:
+                self.content.remove(digest)
+
+    def _ours(self, query: str) -> set[str]:
+        return {row["resource"] for row in self._database.rows(query, (self._owner, self._owner))}
 
     def _drop(self) -> None:
         self._database.execute("DELETE FROM leases WHERE owner = ?", (self._owner,))

@@ -12,6 +12,7 @@ DOWNLOADED = "Download complete"
 EXTRACTING = "Extracting"
 PULLED = "Pull complete"
 EXISTS = "Already exists"
+LOADING = "Loading layer"
 
 
 def retrying(seconds: int) -> str:

@@ -95,6 +95,21 @@ class Images:
             "SELECT images.* FROM images JOIN image_names ON image = id WHERE name = ?", (str(reference),)
         )
 
+    def tags_of(self, text: str) -> list[Reference]:
+        """Return the tags that a name without tag and digest stands for, or the one that was typed.
+
+        None for an id, a digest, and what is not here.
+        """
+        try:
+            wanted = Reference.parse(text)
+        except InvalidInput:
+            return []
+        if wanted.digest:
+            return []
+        rows = self._database.rows("SELECT name FROM image_names ORDER BY name")
+        tags = [reference for row in rows if (reference := Reference.parse(row["name"])).tag]
+        return [tag for tag in tags if tag.name == wanted.name and wanted.tag in (None, tag.tag)]
+
     @staticmethod
     def _looks_like_id(text: str) -> bool:
         digits = text.removeprefix("sha256:")
@@ -228,6 +243,11 @@ class Images:
             )
         return {row["name"] for row in known if row["image"] == pulled.config_digest} != set(names)
 
+    def name(self, image: Image, names: Iterable[str]) -> Image:
+        """Let canonical references name an image, and no other; return it with its names."""
+        self._name(names, image.id)
+        return self.find(image.id)
+
     def _name(self, names: Iterable[str], image_id: str) -> None:
         self._database.executemany(
             "INSERT INTO image_names VALUES (?,?) ON CONFLICT (name) DO UPDATE SET image = excluded.image",
@@ -264,6 +284,7 @@ class Images:
         lease: Lease,
         storage: str | None = None,
         limits: Limits | None = None,
+        progress: Progress | None = None,
     ) -> Image:
         """Unpack and register an image whose blobs are in the content store already, under a lease.
 
@@ -281,7 +302,7 @@ class Images:
         config = parse_config(content.read(manifest.config.digest))
         choice = self._engine.selector.choose("storage", name=storage)
         layers = _stored_layers(content, manifest.layers, config.diff_ids)
-        self._unpack(layers, storage=choice.name, progress=Silent(), lease=lease, limits=limits)
+        self._unpack(layers, storage=choice.name, progress=progress or Silent(), lease=lease, limits=limits)
         digest = manifest.config.digest
         self._register(
             names, Pulled(descriptor, descriptor, config.value, digest, manifest.layers), storage=choice.name

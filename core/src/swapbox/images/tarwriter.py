@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from swapbox.errors import from_os_error
@@ -110,11 +110,15 @@ class TarWriter:
 
         :param fd: where a regular file's content is; as many bytes as the entry says are written.
         """
+        self.put_pieces(entry, content(fd, entry.size) if entry.kind == REGULAR and entry.size else ())
+
+    def put_pieces(self, entry: TarEntry, pieces: Iterable[bytes]) -> None:
+        """Write an entry whose content, of the size that it says, comes in pieces."""
         self._write(_header(entry))
-        if entry.kind == REGULAR and entry.size:
-            for piece in content(fd, entry.size):
-                self._write(piece)
-            self._write(_ZEROS[: -entry.size % _BLOCK])
+        for piece in pieces:
+            self._write(piece)
+        if padding := -entry.size % _BLOCK:
+            self._write(_ZEROS[:padding])
 
     @staticmethod
     def length(entry: TarEntry) -> int:
