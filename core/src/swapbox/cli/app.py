@@ -73,6 +73,7 @@ _VERBS = {
     "export": "files",
     "save": "archives",
     "load": "archives",
+    "import": "archives",
     "events": "events",
     "history": "history",
     "system": "nouns",
@@ -84,10 +85,10 @@ _VERBS = {
     "completion": "completion",
 }
 
-_FUNCTIONS = {"exec": "exec_"}  # exec is a function of Python's
+_FUNCTIONS = {"exec": "exec_", "import": "import_"}  # words of Python's
 
 # Verbs of Docker's that are still to come: one of these is no misspelling.
-_TO_COME = ("build", "import", "network", "push", "search")
+_TO_COME = ("build", "network", "push", "search")
 
 
 class Verbs(Group):

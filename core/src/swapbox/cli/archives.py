@@ -13,7 +13,7 @@ import click
 
 from swapbox.cli.app import ClientError, driver_options, engine_of
 from swapbox.cli.files import write_stdout
-from swapbox.errors import SwapboxError
+from swapbox.errors import InvalidReference, SwapboxError
 
 if TYPE_CHECKING:
     from swapbox.images.progress import Progress
@@ -95,3 +95,42 @@ def _progress() -> Progress | None:
     from swapbox.cli.progress import Loading
 
     return Loading(Bars(1))
+
+
+@click.command("import", epilog="Example: swapbox import -c 'CMD [\"sh\"]' rootfs.tar.gz mine:1")
+@click.option(
+    "-c", "--change", "changes", multiple=True, help="Apply Dockerfile instruction to the created image."
+)
+@click.option("-m", "--message", default="", metavar="string", help="Set commit message for imported image.")
+@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Say what the files are for, if not for this host.")
+@driver_options("storage")
+@click.argument("source", metavar="file|URL|-")
+@click.argument("names", nargs=-1, metavar="[REPOSITORY[:TAG]]")
+@click.pass_context
+def import_(
+    ctx: click.Context,
+    source: str,
+    names: tuple[str, ...],
+    *,
+    changes: tuple[str, ...],
+    message: str,
+    platform: str | None,
+    storage: str | None,
+) -> None:
+    """Import the contents from a tarball to create a filesystem image."""
+    from swapbox.images.imports import ImportOptions, import_archive, opened_url
+    from swapbox.references import Reference
+
+    is_url = source.startswith(("http://", "https://"))
+    reference = names[0] if names else ""  # what follows Docker ignores
+    try:
+        if reference:
+            Reference.parse(reference)
+    except InvalidReference as error:
+        raise ClientError(error.message, hint=error.hint) from None
+    comment = message or f"Imported from {source if is_url else '-'}"
+    options = ImportOptions(reference, changes, comment, platform, storage)
+    with opened_url(source) if is_url else _opened("" if source == "-" else source) as file:
+        if is_url:
+            click.echo(f"Downloading from {source}")
+        click.echo(import_archive(engine_of(ctx), file, options).id)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
-import time
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from swapbox.config import Limits
 from swapbox.containers.diff import changes
 from swapbox.containers.events import happened
 from swapbox.containers.inside import image_opened, opened
@@ -31,6 +27,7 @@ from swapbox.images.events import image_event
 from swapbox.images.instructions import apply_changes
 from swapbox.images.lease import Lease
 from swapbox.images.manifests import parse_manifest
+from swapbox.images.packing import OWN_LAYERS, PackedLayer, created_now
 from swapbox.images.rooted import RootedTree
 from swapbox.images.tarwriter import TarWriter
 from swapbox.references import Reference
@@ -43,8 +40,6 @@ if TYPE_CHECKING:
     from swapbox.engine import Engine
     from swapbox.images.service import Image
 
-_GZIP = 31  # zlib's wbits: the largest window, gzip framing
-_OWN_LAYERS = Limits(max_ratio=2**40)
 _WHITEOUT = ".wh."
 
 
@@ -99,7 +94,7 @@ def commit(engine: Engine, container: Container, options: CommitOptions) -> Imag
         data = _json(document)
         descriptor = Descriptor(DOCKER_MANIFEST if docker else OCI_MANIFEST, lease.content.put(data), len(data))
         image = engine.images.adopt(
-            descriptor, names=names, storage=container.config.storage, lease=lease, limits=_OWN_LAYERS
+            descriptor, names=names, storage=container.config.storage, lease=lease, limits=OWN_LAYERS
         )
     name = Reference.parse(names[0]).familiar if names else ""
     if name:
@@ -116,7 +111,7 @@ def _write_layer(
 ) -> _NewLayer | None:
     """Store the layer; None when the container has changed nothing."""
     with StagedBlob(engine.paths.content) as blob:
-        packed = _Packed(blob)
+        packed = PackedLayer(blob)
         with standing_still(engine, container) if options.pause else contextlib.nullcontext():
             with opened(engine, container) as root, image_opened(engine, container) as image:
                 archive = TarWriter(packed.write)
@@ -155,36 +150,6 @@ def _write_changes(archive: TarWriter, root: int, found: Iterator[Change], engin
                     base = os.fsencode(name)
                     info = os.stat(base, dir_fd=parent.fd, follow_symlinks=False)
                     archive.add(os.fsencode(change.path[1:]), parent.fd, base, info)
-
-
-class _Packed:
-    """Compresses a layer and hashes what it was before."""
-
-    def __init__(self, blob: StagedBlob) -> None:
-        self._blob = blob
-        self._hash = hashlib.sha256()
-        self._compressor: Any = _compressor()
-
-    @property
-    def digest(self) -> str:
-        return f"sha256:{self._hash.hexdigest()}"
-
-    def write(self, data: bytes) -> None:
-        self._hash.update(data)
-        if packed := self._compressor.compress(data):
-            self._blob.write(packed)
-
-    def finish(self) -> None:
-        self._blob.write(self._compressor.flush())
-
-
-def _compressor() -> Any:
-    """Return isal's compressor where it is installed: several times as fast as zlib's."""
-    try:
-        from isal import isal_zlib
-    except ImportError:
-        return zlib.compressobj(wbits=_GZIP)
-    return isal_zlib.compressobj(wbits=_GZIP)
 
 
 # -- the configuration --------------------------------------------------------------------------------------------
@@ -228,8 +193,7 @@ def _config(
     options: CommitOptions,
 ) -> dict[str, Any]:
     """Return the new image's config document."""
-    seconds, fraction = divmod(time.time_ns(), 10**9)
-    created = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:09d}Z"
+    created = created_now()
     history: dict[str, Any] = {"created": created, "created_by": " ".join(container.config.cmd)}
     history |= {"author": options.author} if options.author else {}
     history |= {"comment": options.comment} if options.comment else {}
