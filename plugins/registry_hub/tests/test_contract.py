@@ -7,11 +7,13 @@ import pytest
 from swapbox.testing.registry import NetworkRegistryContract
 from swapbox_registry_hub.credentials import Keyring
 from swapbox_registry_hub.driver import Driver
+from swapbox_registry_hub.patience import Patience
 
 
 class TestContract(NetworkRegistryContract):
     @pytest.fixture
     def driver(self) -> Iterator[Driver]:
-        driver = Driver(timeout=2.0, keyring=Keyring(environ={}, warn=pytest.fail), sleep=lambda _seconds: None)
+        keyring = Keyring(environ={}, warn=pytest.fail)
+        driver = Driver(timeout=2.0, keyring=keyring, patience=Patience(sleep=lambda _seconds: None))
         yield driver
         driver.close()

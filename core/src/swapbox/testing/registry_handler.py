@@ -124,6 +124,9 @@ class Handler(BaseHTTPRequestHandler):
         status = HTTPStatus(self.faults.refuse.pop(0))
         after = self.faults.retry_after
         headers = {} if after is None else {"Retry-After": str(after)}
+        headers |= dict(
+            zip(("RateLimit-Limit", "RateLimit-Remaining"), self.faults.rate_limit or (), strict=False)
+        )
         code = _CODES.get(status, status.name.replace("_", ""))
         self._error(status, self.faults.say or status.phrase.lower(), code=code, **headers)
         return True
@@ -134,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
         scheme, _, secret = given.partition(" ")
         if not kind or (kind == "basic" and scheme == "Basic" and self._knows(secret)):
             return True
-        if kind == "bearer" and scheme == "Bearer" and secret in self.registry.tokens:
+        if kind == "bearer" and scheme == "Bearer" and secret in self.registry.tokens and self._used(secret):
             return True
         wanted = 'Basic realm="registry, for tests"'
         if kind == "bearer":
@@ -144,6 +147,11 @@ class Handler(BaseHTTPRequestHandler):
             wanted = f'Bearer realm="{realm}",service="registry, for tests",scope="{scope}"'
         self._error(HTTPStatus.UNAUTHORIZED, "authentication required", **{"WWW-Authenticate": wanted})
         return False
+
+    def _used(self, token: str) -> bool:
+        """Count a use of a token; say whether it is still good."""
+        uses = self.registry.uses[token] = self.registry.uses.get(token, 0) + 1
+        return self.faults.token_uses is None or uses <= self.faults.token_uses
 
     def _knows(self, secret: str) -> bool:
         try:

@@ -35,11 +35,13 @@ class Faults:
     :ivar corrupt: blobs arrive with one bit changed.
     :ivar missing: every manifest and blob is 404.
     :ivar refuse: this status, so many times: ``[429, 429]`` or ``[500] * 3``; consumed from the left.
-    :ivar retry_after: seconds in the header of what ``refuse`` gives.
+    :ivar retry_after: seconds, or a date, in the header of what ``refuse`` gives.
+    :ivar rate_limit: ``RateLimit-Limit`` and ``RateLimit-Remaining`` in it; None for neither.
     :ivar say: the message of what ``refuse`` gives.
     :ivar auth: ``basic`` or ``bearer``: anonymous requests are 401.
     :ivar users: name to password; with ``bearer`` and no users, anybody gets a token.
     :ivar token_life: seconds; what the token service says.
+    :ivar token_uses: how many requests a token is good for; None for any number.
     :ivar redirect_blobs: ``http://host:port`` that blobs are redirected to.
     :ivar ranges: answer ``Range`` requests; otherwise with the whole blob.
     :ivar bad_ranges: answer ``Range`` requests with 416.
@@ -54,11 +56,13 @@ class Faults:
         self.corrupt = False
         self.missing = False
         self.refuse: list[int] = []
-        self.retry_after: int | None = None
+        self.retry_after: int | str | None = None
+        self.rate_limit: tuple[str, str] | None = None
         self.say = ""
         self.auth = ""
         self.users: dict[str, str] = {}
         self.token_life = 300
+        self.token_uses: int | None = None
         self.redirect_blobs = ""
         self.ranges = True
         self.bad_ranges = False
@@ -82,6 +86,7 @@ class RegistryServer(RegistryContents):
         self.requests: list[Request] = []
         self.uploads: dict[str, bytearray] = {}
         self.tokens: set[str] = set()
+        self.uses: dict[str, int] = {}
         self.connections: set[socket.socket] = set()
         self.page = 1000
         self.closing = threading.Event()

@@ -9,7 +9,21 @@ from swapbox.drivers.common import Option
 
 _OPTIONS = (
     Option("timeout", "seconds to wait for an answer, and for each part of it", "60"),
-    Option("insecure", "comma-separated hosts that are spoken to over plain HTTP, besides this machine", ""),
+    Option("retries", "how often a request is tried again after 429 and 5xx", "3"),
+    Option("longest-wait", "seconds of the longest wait that a registry may ask for", "60"),
+    Option(
+        "insecure",
+        "comma-separated hosts and networks whose certificates are not checked and that may speak plain HTTP",
+        "",
+    ),
+    Option(
+        "certificates",
+        "directories with certificates for hosts, as Docker has them, separated by colons",
+        "/etc/docker/certs.d:/etc/swapbox/certs.d",
+    ),
+    Option("http-proxy", "the proxy for plain HTTP; goes before the variable http_proxy", ""),
+    Option("https-proxy", "the proxy for HTTPS; goes before the variable https_proxy", ""),
+    Option("no-proxy", "comma-separated hosts that are reached without a proxy; goes before no_proxy", ""),
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
@@ -21,12 +20,14 @@ from swapbox.descriptors import (
     check_digest,
     digest_of,
 )
-from swapbox.errors import DataError, InvalidInput, NotFound, SwapboxError
+from swapbox.errors import DataError, NotFound, SwapboxError
 from swapbox.references import Reference
-from swapbox_registry_hub import refusals
+from swapbox_registry_hub import refusals, settings
 from swapbox_registry_hub.blobs import HttpBlob
 from swapbox_registry_hub.credentials import Credentials, Fixed, Keyring
+from swapbox_registry_hub.hosts import Hosts
 from swapbox_registry_hub.login import Login
+from swapbox_registry_hub.patience import Patience
 from swapbox_registry_hub.transport import Transport
 from swapbox_registry_hub.wire import content_length, error_body, read_all
 
@@ -44,23 +45,25 @@ class Driver:
     """Keeps :class:`swapbox.drivers.registry.RegistryDriver`; safe to use from several threads.
 
     :param timeout: seconds to wait for an answer and for each part of it.
-    :param insecure: hosts spoken to over plain HTTP, besides this machine's.
+    :param hosts: knows what is special about hosts.
     :param keyring: finds log-ins.
-    :param sleep: waits so many seconds between attempts.
+    :param patience: decides how often something is tried again, and when.
     """
 
     def __init__(
         self,
         *,
         timeout: float = 60.0,
-        insecure: frozenset[str] = frozenset(),
+        hosts: Hosts | None = None,
         keyring: Keyring,
-        sleep: Callable[[float], object] = time.sleep,
+        patience: Patience | None = None,
     ) -> None:
         self._timeout = timeout
         self._etags: dict[str, str] = {}
         self._keyring = keyring
-        self._transport = Transport(Login(keyring), timeout=timeout, insecure=insecure, sleep=sleep)
+        self._hosts = hosts = hosts or Hosts()
+        login = Login(keyring, may_send_in_clear=hosts.is_insecure)
+        self._transport = Transport(login, timeout=timeout, hosts=hosts, patience=patience)
 
     @classmethod
     def from_options(cls, options: Mapping[str, str], *, warn: Callable[[str], None]) -> Driver:
@@ -68,15 +71,12 @@ class Driver:
 
         :raises InvalidInput: a value is wrong.
         """
-        text = options.get("timeout", "60")
-        try:
-            timeout = float(text)
-        except ValueError:
-            timeout = 0.0
-        if not 0 < timeout < 86400:
-            raise InvalidInput(f"invalid timeout {text!r} of the registry driver hub", hint="give it in seconds")
-        insecure = frozenset(filter(None, map(str.strip, options.get("insecure", "").split(","))))
-        return cls(timeout=timeout, insecure=insecure, keyring=Keyring(warn=warn))
+        return cls(
+            timeout=settings.seconds(options, "timeout", least=0.001),
+            hosts=settings.hosts(options),
+            keyring=Keyring(warn=warn),
+            patience=settings.patience(options, warn=warn),
+        )
 
     def resolve(self, reference: Reference) -> Descriptor:
         """Return the descriptor of what the reference names; by ``HEAD``, which Docker Hub does not count."""
@@ -139,7 +139,7 @@ class Driver:
     def log_in(self, host: str, *, username: str, password: str) -> str:
         """Let the registry check a log-in and keep it, or the identity token it gives for it, as Docker does."""
         credentials = Credentials(username, password)
-        login = Login(Fixed(credentials), offline=True)
+        login = Login(Fixed(credentials), offline=True, may_send_in_clear=self._hosts.is_insecure)
         self._transport.with_login(login).check(host)
         if token := login.identity_token(host):
             credentials = Credentials(username, identity_token=token)

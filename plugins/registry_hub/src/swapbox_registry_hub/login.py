@@ -53,15 +53,22 @@ class Login:
     """Knows how to authorize requests; safe to use from several threads.
 
     :param clock: monotonic seconds.
+    :param may_send_in_clear: says of a host whether it may get a password over plain HTTP.
     :param offline: ask token services for an identity token (a refresh token), too.
     """
 
     def __init__(
-        self, keyring: Source, *, clock: Callable[[], float] = time.monotonic, offline: bool = False
+        self,
+        keyring: Source,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        offline: bool = False,
+        may_send_in_clear: Callable[[str], bool] = is_local,
     ) -> None:
         self._keyring = keyring
         self._clock = clock
         self._offline = offline
+        self._may_send_in_clear = may_send_in_clear
         self._refresh: dict[str, str] = {}
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], _Known] = {}
@@ -104,7 +111,7 @@ class Login:
 
     def _token(self, challenge: Challenge, reference: Reference, credentials: Credentials, send: Send) -> _Known:
         realm = challenge.parameters.get("realm", "")
-        _check_realm(realm, reference, credentials)
+        self._check_realm(realm, reference, credentials)
         query = {"service": challenge.parameters.get("service", ""), "client_id": CLIENT_ID}
         # A log-in that is only tried is for no repository.
         query["scope"] = challenge.parameters.get("scope") or (
@@ -142,24 +149,23 @@ class Login:
             self._refresh[reference.host] = refresh  # another one than before where they are good for one use
         return _Known(f"Bearer {token}", self._clock() + life * _MARGIN)
 
+    def _check_realm(self, realm: str, reference: Reference, credentials: Credentials) -> None:
+        """Refuse a token service that is no address, or that would get a password in clear over the network."""
+        try:
+            parts = urllib.parse.urlsplit(realm)
+        except ValueError:
+            parts = urllib.parse.urlsplit("")
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise DataError(f"registry {reference.host} names an invalid token service {refusals.clean(realm)!r}")
+        if parts.scheme == "http" and any(credentials) and not self._may_send_in_clear(parts.netloc):
+            raise PermissionDenied(
+                f"registry {reference.host} wants the password sent in clear to {refusals.clean(realm)}",
+                hint=f"pull without a log-in: swapbox logout {reference.host}",
+            )
+
 
 def _filled(values: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
-
-
-def _check_realm(realm: str, reference: Reference, credentials: Credentials) -> None:
-    """Refuse a token service that is no address, or that would get a password in clear over the network."""
-    try:
-        parts = urllib.parse.urlsplit(realm)
-    except ValueError:
-        parts = urllib.parse.urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise DataError(f"registry {reference.host} names an invalid token service {refusals.clean(realm)!r}")
-    if parts.scheme == "http" and any(credentials) and not is_local(parts.netloc):
-        raise PermissionDenied(
-            f"registry {reference.host} wants the password sent in clear to {refusals.clean(realm)}",
-            hint=f"pull without a log-in: swapbox logout {reference.host}",
-        )
 
 
 def _basic(credentials: Credentials) -> str:

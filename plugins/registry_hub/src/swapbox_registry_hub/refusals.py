@@ -52,12 +52,15 @@ def login_refused(url: str, status: int) -> PermissionDenied | Unavailable:
     return Unavailable(message)
 
 
-def failing(host: str, status: int, body: bytes) -> Unavailable | Unsupported:
-    """Return the error for 429, 5xx and what else is not expected."""
+def failing(host: str, status: int, body: bytes, *, limit: str = "") -> Unavailable | Unsupported:
+    """Return the error for 429, 5xx and what else is not expected.
+
+    :param limit: what the registry says of its limit of requests.
+    """
     said = detail(body)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return Unavailable(
-            f"registry {host}: {said or 'toomanyrequests: too many requests'}",
+            f"registry {host}: {said or 'toomanyrequests: too many requests'}{limit and f' ({limit})'}",
             hint=f"wait a while, or log in for a higher limit: swapbox login {host}",
         )
     message = (

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
-from http.cookiejar import DefaultCookiePolicy
 
 import requests
-from requests.adapters import HTTPAdapter
 
-from swapbox import __version__
 from swapbox.errors import DataError, Unavailable
 from swapbox.references import DEFAULT_HOST, Reference
 from swapbox_registry_hub import refusals
+from swapbox_registry_hub.connections import Connections
+from swapbox_registry_hub.hosts import Hosts
 from swapbox_registry_hub.login import Login
-from swapbox_registry_hub.wire import BROKEN, error_body, is_local, is_reset, translated
+from swapbox_registry_hub.patience import Patience, rate_limit
+from swapbox_registry_hub.wire import BROKEN, error_body, is_misunderstood, is_reset, translated
 
 CONNECT_TIMEOUT = 10.0
 _HUB = "registry-1.docker.io"
-_ATTEMPTS = 4
-_BACK_OFF = 0.5
-_LONGEST_WAIT = 60.0
 _REDIRECTS = 10
 _REDIRECTED = {301, 302, 303, 307, 308}
 
@@ -32,8 +29,8 @@ class Transport:
     """Sends one request after another on kept connections; safe to use from several threads.
 
     :param timeout: seconds to wait for an answer and for each part of it.
-    :param insecure: hosts spoken to over plain HTTP, besides this machine's.
-    :param sleep: waits so many seconds between attempts.
+    :param hosts: knows what is special about hosts.
+    :param patience: decides how often something is tried again, and when.
     """
 
     def __init__(
@@ -41,14 +38,14 @@ class Transport:
         login: Login,
         *,
         timeout: float,
-        insecure: frozenset[str] = frozenset(),
-        sleep: Callable[[float], object] = time.sleep,
+        hosts: Hosts | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self._login = login
         self._timeout = timeout
-        self._insecure = insecure
-        self._sleep = sleep
-        self._sessions = {local: _session(local=local) for local in (False, True)}
+        self._hosts = hosts or Hosts()
+        self._patience = patience or Patience()
+        self._connections = Connections(self._hosts)
 
     def with_login(self, login: Login) -> Transport:
         """Return a transport on the same connections that is somebody else."""
@@ -58,14 +55,12 @@ class Transport:
 
     def close(self) -> None:
         """Close the connections that are not in use; calling it twice is fine."""
-        for session in self._sessions.values():
-            session.close()
+        self._connections.close()
 
     def url(self, reference: Reference, path: str) -> str:
         """Return the address of something of the reference's repository: ``/v2/<repository>/<path>``."""
         host = _HUB if reference.host == DEFAULT_HOST else reference.host
-        plain = is_local(host) or reference.host in self._insecure
-        return f"{'http' if plain else 'https'}://{host}/v2/{reference.path}/{path}"
+        return f"{self._hosts.scheme(host)}://{host}/v2/{reference.path}/{path}"
 
     def check(self, host: str) -> None:
         """Ask a registry for its API with the log-in, and nothing else.
@@ -78,7 +73,7 @@ class Transport:
         response = self._authorized("GET", url, reference=reference, headers={})
         response.close()
         if response.status_code != HTTPStatus.OK:
-            raise refusals.login_refused(url, response.status_code)
+            raise refusals.login_refused(response.url, response.status_code)
 
     def request(
         self, method: str, url: str, *, reference: Reference, headers: Mapping[str, str]
@@ -90,7 +85,7 @@ class Transport:
         :raises PermissionDenied: the registry wants another user.
         :raises Unavailable: it is out of reach, or kept answering 429 or 5xx.
         """
-        for attempt in range(_ATTEMPTS):
+        for attempt in self._patience.attempts():
             response = self._authorized(method, url, reference=reference, headers=headers)
             status = response.status_code
             if status < HTTPStatus.MULTIPLE_CHOICES or status in (404, 405, 416):
@@ -98,27 +93,59 @@ class Transport:
             body = error_body(response)
             if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
                 raise refusals.denied(reference, body)
-            delay = _delay(response, attempt)
-            if delay is None or attempt == _ATTEMPTS - 1:
+            if not self._patience.wait(reference.host, response, attempt):
                 break
-            self._sleep(delay)
-        raise refusals.failing(reference.host, status, body)
+        raise refusals.failing(reference.host, status, body, limit=rate_limit(response))
 
     def _authorized(
         self, method: str, url: str, *, reference: Reference, headers: Mapping[str, str]
     ) -> requests.Response:
         """Send with the token we have; when that is refused, get one and send again."""
         authorization = self._login.known(reference)
+        url, response = self._settled(method, url, headers, authorization)
+        fresh: str | None = None
+        # Twice, since a token that another thread has bought may have expired before it is used here.
+        for _ in range(2):
+            # Only the registry's own challenge: where it redirects to must not learn the log-in by asking for it.
+            if response.status_code != HTTPStatus.UNAUTHORIZED or _origin(response.url) != _origin(url):
+                return response
+            challenge = response.headers.get("WWW-Authenticate", "")
+            if fresh and "insufficient_scope" in challenge:
+                return response
+            response.close()
+            fresh = self._login.answer(challenge, reference, refused=authorization, send=self._send)
+            if fresh is None:
+                return response
+            authorization = fresh
+            response = self._followed(method, url, headers, fresh)
+        return response
+
+    def _settled(
+        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None
+    ) -> tuple[str, requests.Response]:
+        """Send over TLS or plain HTTP, whichever the host speaks; return the address that was the right one."""
+        attempts = self._hosts.attempts(url)
+        for number, address in enumerate(attempts, start=1):
+            try:
+                response = self._followed(method, address, headers, authorization)
+            except Unavailable as error:
+                if number == len(attempts) or not is_misunderstood(error):
+                    raise
+                continue
+            # What a server that expects TLS says to plain HTTP.
+            if response.status_code == HTTPStatus.BAD_REQUEST and number < len(attempts):
+                with contextlib.suppress(Unavailable):
+                    return self._settled_at(attempts[number], method, headers, authorization)
+            self._hosts.settle(address)
+            return address, response
+        raise AssertionError("unreachable")
+
+    def _settled_at(
+        self, url: str, method: str, headers: Mapping[str, str], authorization: str | None
+    ) -> tuple[str, requests.Response]:
         response = self._followed(method, url, headers, authorization)
-        # Only the registry's own challenge: where it redirects to must not learn the log-in by asking for it.
-        if response.status_code != HTTPStatus.UNAUTHORIZED or _origin(response.url) != _origin(url):
-            return response
-        challenge = response.headers.get("WWW-Authenticate", "")
-        response.close()
-        fresh = self._login.answer(challenge, reference, refused=authorization, send=self._send)
-        if fresh is None:
-            return response
-        return self._followed(method, url, headers, fresh)
+        self._hosts.settle(url)
+        return url, response
 
     def _followed(
         self, method: str, url: str, headers: Mapping[str, str], authorization: str | None
@@ -142,7 +169,7 @@ class Transport:
     ) -> requests.Response:
         """Send one request; a kept connection that the server had closed already is worth a second attempt."""
         host = urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
-        session = self._sessions[is_local(host)]
+        session = self._connections.session(urllib.parse.urlsplit(url).scheme, host)
         for attempt in (1, 2):
             try:
                 return session.request(
@@ -152,40 +179,13 @@ class Transport:
                     data=data,
                     stream=True,
                     allow_redirects=False,
+                    proxies=self._hosts.proxies(url),
                     timeout=(min(CONNECT_TIMEOUT, self._timeout), self._timeout),
                 )
             except BROKEN as error:
                 if attempt == 2 or not is_reset(error):
                     raise translated(error, host, self._timeout) from error
         raise AssertionError("unreachable")
-
-
-def _session(*, local: bool) -> requests.Session:
-    """Return a session: no cookies, no ``.netrc``, and no proxy to this machine."""
-    session = requests.Session()
-    session.trust_env = not local
-    session.auth = _as_it_is  # without one, requests takes the log-in from ~/.netrc
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    # A blob has its digest over the bytes as they are sent: "identity", lest a server compresses them again.
-    session.headers = requests.structures.CaseInsensitiveDict(
-        {"User-Agent": f"swapbox/{__version__}", "Accept-Encoding": "identity"}
-    )
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_connections=8, pool_maxsize=8))
-    return session
-
-
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
-def _delay(response: requests.Response, attempt: int) -> float | None:
-    """Return the seconds to wait before another attempt, None when there should be none."""
-    after = response.headers.get("Retry-After", "").strip()
-    if after.isdecimal():
-        return float(after) if float(after) <= _LONGEST_WAIT else None
-    # Without a time, Docker Hub's 429 means hours.
-    return _BACK_OFF * 2**attempt if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR else None
 
 
 def _origin(url: str) -> tuple[str, str]:

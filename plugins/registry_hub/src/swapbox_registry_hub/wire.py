@@ -7,7 +7,7 @@ import re
 import ssl
 import urllib.parse
 from collections.abc import Iterator
-from http.client import HTTPException
+from http.client import BadStatusLine, HTTPException
 
 import requests
 import urllib3
@@ -75,7 +75,7 @@ def translated(error: BaseException, host: str, timeout: float | None) -> Unavai
             reason = getattr(cause, "verify_message", "") or cause.reason or str(cause)
             return Unavailable(
                 f"cannot speak TLS with registry {host}: {reason.lower().replace('_', ' ')}",
-                hint=f"is its certificate trusted here? For plain HTTP, list {host} in the option insecure",
+                hint=f"trust its authority in certs.d/{host}/ca.crt, or list {host} in the option insecure",
             )
         if isinstance(cause, urllib3.exceptions.NameResolutionError):
             return Unavailable(f"cannot find registry {host}: no such host", hint="check the name and the network")
@@ -107,6 +107,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def is_reset(error: BaseException) -> bool:
     """Say whether the peer closed a connection, as it may with one that was kept for the next request."""
     return any(isinstance(cause, ConnectionResetError | BrokenPipeError) for cause in _causes(error))
+
+
+def is_misunderstood(error: BaseException) -> bool:
+    """Say whether the other side may speak plain HTTP where TLS was spoken to it, or the other way round."""
+    kinds = (ssl.SSLError, ConnectionError, BadStatusLine, requests.exceptions.ProxyError)
+    return any(isinstance(cause, kinds) for cause in _causes(error))
 
 
 def is_local(host: str) -> bool:
