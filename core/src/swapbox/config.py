@@ -15,7 +15,7 @@ from swapbox.paths import config_files
 
 CONFIG_VARIABLE = "SWAPBOX_CONFIG"
 
-SettingType = Literal["path", "text", "count", "table"]
+SettingType = Literal["path", "text", "count", "table", "pools"]
 
 
 class Setting(NamedTuple):
@@ -33,6 +33,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("limits.max-ratio", "count"),
     Setting("limits.max-entries", "count"),
     Setting("limits.max-path", "count"),
+    Setting("networks.pools", "pools"),
 )
 
 
@@ -54,6 +55,7 @@ class Config(NamedTuple):
 
     :param drivers: the driver to use for a kind.
     :param options: settings of a driver by kind and name; as text, for the driver to check.
+    :param pools: what new networks' subnets are cut from: a base with prefix length, and the size of a subnet.
     :param sources: the file each key was read from.
     """
 
@@ -62,6 +64,7 @@ class Config(NamedTuple):
     drivers: Mapping[Kind, str] = {}
     options: Mapping[tuple[Kind, str], Mapping[str, str]] = {}
     limits: Limits = Limits()
+    pools: tuple[tuple[str, int], ...] = ()
     sources: Mapping[str, Path] = {}
 
 
@@ -101,6 +104,7 @@ def _config(values: Mapping[str, Any], sources: Mapping[str, Path]) -> Config:
         drivers={kind: values[f"drivers.{kind}"] for kind in KINDS if f"drivers.{kind}" in values},
         options=options,
         limits=Limits(**limits),
+        pools=values.get("networks.pools", ()),
         sources=sources,
     )
 
@@ -187,9 +191,25 @@ def _table(value: object) -> dict[str, str]:
     return {name: str(item).lower() if isinstance(item, bool) else str(item) for name, item in value.items()}
 
 
+def _pools(value: object) -> tuple[tuple[str, int], ...]:
+    """Return the address pools, written as Docker's ``default-address-pools`` are."""
+    expected = 'expected tables such as {base = "10.10.0.0/16", size = 24}'
+    if not isinstance(value, list):
+        raise ValueError(expected)
+    pools = []
+    for item in value:
+        if not isinstance(item, dict) or item.keys() != {"base", "size"}:
+            raise ValueError(expected)
+        if not isinstance(item["base"], str) or type(item["size"]) is not int:
+            raise ValueError(expected)
+        pools.append((item["base"], item["size"]))
+    return tuple(pools)
+
+
 _CHECKS: Mapping[SettingType, Callable[[object], Any]] = {
     "path": _path,
     "text": _text,
     "count": _count,
     "table": _table,
+    "pools": _pools,
 }

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from swapbox.containers.records import Records
     from swapbox.containers.service import Containers
     from swapbox.images.service import Images
+    from swapbox.networks.service import Networks
     from swapbox.plugins.manager import Plugins
     from swapbox.plugins.selection import Selector
     from swapbox.store.content import ContentStore
@@ -192,6 +193,13 @@ class Engine:
         return Volumes(self)
 
     @cached_property
+    def networks(self) -> Networks:
+        """What can be done with networks."""
+        from swapbox.networks.service import Networks
+
+        return Networks(self)
+
+    @cached_property
     def events(self) -> EventLog:
         """What has happened since the last reboot."""
         from swapbox.store.events import EventLog
@@ -259,7 +267,7 @@ class Engine:
             self.selector.close()
         if "database" in self.__dict__:
             self.database.close()
-        for name in ("selector", "database", "records", "containers", "images", "volumes"):
+        for name in ("selector", "database", "records", "containers", "images", "networks", "volumes"):
             self.__dict__.pop(name, None)
 
     def __enter__(self) -> Engine:

@@ -67,6 +67,36 @@ class DeviceSpec(NamedTuple):
     permissions: str = "rwm"
 
 
+class Attachment(NamedTuple):
+    """One ``--network`` of a container: what the user asks for there.
+
+    :param network: name or id of the network.
+    :param addresses: fixed ones, at most one of each family; empty for any.
+    :param options: of the driver, for this endpoint.
+    """
+
+    network: str
+    aliases: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    mac_address: str = ""
+    options: Mapping[str, str] = {}
+
+
+class PortBinding(NamedTuple):
+    """One port of a container that is published.
+
+    :param private: its number in the container.
+    :param address: of the host; empty for every address.
+    :param public: its number on the host, 0 for any; up to ``public_last``, if that is not 0, the first free one.
+    """
+
+    private: int
+    protocol: str = "tcp"
+    address: str = ""
+    public: int = 0
+    public_last: int = 0
+
+
 class IdMapping(NamedTuple):
     """One line of uid_map(5): ``size`` ids from ``container_id`` on are the host's from ``host_id`` on."""
 
@@ -103,7 +133,11 @@ class ContainerConfig(NamedTuple):
     :param security_opt: Docker's ``--security-opt`` items, a seccomp file replaced by its content.
     :param nano_cpus: CPUs times 10^9. Memory sizes are bytes; ``memory_swap`` is memory plus swap, -1 unlimited.
     :param pids_limit: 0 sets none, -1 is unlimited.
-    :param network: name of the network; ``network_driver`` and the other five name the drivers in use.
+    :param network: ``none``, ``host``, ``container:<id>``, or the name of the first network; ``network_driver`` and
+        the other five name the drivers in use.
+    :param networks: what is asked for in each of its networks, when that is more than a name.
+    :param has_endpoints: its places in networks are in the database (:mod:`swapbox.networks.endpoints`).
+    :param extra_hosts: lines for ``/etc/hosts``: name and address, or ``host-gateway`` for the host's.
     :param restart: the policy, empty for none; ``restart_retries`` is how often at most, 0 for without end.
     :param attach: of ``stdin``, ``stdout`` and ``stderr``, those that ``run`` attaches to.
     :param uid_mappings: with ``userns`` ``private``: the ids of the container's user namespace.
@@ -170,6 +204,20 @@ class ContainerConfig(NamedTuple):
     healthcheck: Healthcheck | None = None
     shell: tuple[str, ...] = ()
     attach: tuple[str, ...] = ()
+    networks: tuple[Attachment, ...] = ()
+    has_endpoints: bool = False
+    ports: tuple[PortBinding, ...] = ()
+    publish_all: bool = False
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()
+
+    @property
+    def shared_network(self) -> str:
+        """The id of the container whose network it shares; empty for none."""
+        kind, _, container = self.network.partition(":")
+        return container if kind == "container" else ""
 
     @property
     def args(self) -> tuple[str, ...]:
@@ -216,6 +264,8 @@ _RECORDS: Mapping[str, type[Any]] = {
     "mounts": MountSpec,
     "ulimits": Ulimit,
     "devices": DeviceSpec,
+    "networks": Attachment,
+    "ports": PortBinding,
     "uid_mappings": IdMapping,
     "gid_mappings": IdMapping,
 }

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from swapbox.containers.records import Container
 from swapbox.errors import Conflict, NotFound
 from swapbox.linux.syscalls import RESOLVE_IN_ROOT, openat2
+
+if TYPE_CHECKING:
+    from swapbox.drivers.network import Endpoint
 
 # Static ones first: the image need not have their libraries.
 _INITS = ("tini-static", "catatonit", "docker-init", "tini")
@@ -52,17 +55,32 @@ class RuntimeFiles(NamedTuple):
     resolv_conf: Path
 
 
-def write_runtime_files(directory: Path, container: Container, *, private: bool) -> RuntimeFiles:
+def write_runtime_files(
+    directory: Path, container: Container, *, private: bool, endpoints: Sequence[Endpoint] = ()
+) -> RuntimeFiles:
     """Write the files of a container into its directory and return where they are.
 
     :param private: the container has a network namespace of its own; without one it sees the host's names.
+    :param endpoints: its places in networks.
     """
-    files = RuntimeFiles(directory / "hosts", directory / "hostname", directory / "resolv.conf")
+    config = container.config
+    files = runtime_files(directory)
     hostname = container.config.hostname or (container.short_id if private else os.uname().nodename)
     files.hostname.write_text(f"{hostname}\n")
-    files.hosts.write_text(_HOSTS if private else _read("/etc/hosts") or _HOSTS)
-    files.resolv_conf.write_text(_read("/etc/resolv.conf"))
+    hosts, resolv_conf = _HOSTS if private else _read("/etc/hosts") or _HOSTS, _read("/etc/resolv.conf")
+    if endpoints or config.extra_hosts or config.dns or config.dns_search or config.dns_options:
+        from swapbox.containers import network_files
+
+        hosts += network_files.hosts_lines(config, endpoints)
+        resolv_conf = network_files.resolv_conf(config, resolv_conf, networked=bool(endpoints))
+    files.hosts.write_text(hosts)
+    files.resolv_conf.write_text(resolv_conf)
     return files
+
+
+def runtime_files(directory: Path) -> RuntimeFiles:
+    """Return where the files of a container are, given its directory."""
+    return RuntimeFiles(directory / "hosts", directory / "hostname", directory / "resolv.conf")
 
 
 def _read(path: str) -> str:

@@ -58,7 +58,7 @@ def asked_config(given: Mapping[str, Any], environment: Mapping[str, str], direc
             annotations=options.parse_map(given["annotation"]),
             exposed_ports=tuple(options.parse_port(text) for text in given["expose"]),
             healthcheck=_healthcheck(given),
-            network=given["network"],
+            **_network(given),
             userns=options.parse_userns(given["userns"]),
             auto_remove=given["auto_remove"],
             storage=given["storage"] or "",
@@ -110,6 +110,22 @@ _RESOURCES: Mapping[str, Callable[[str], Any]] = {
     "cpuset_mems": str,
     "pids_limit": options.parse_integer,
 }
+
+
+_NETWORK_FLAGS = (
+    *("publish", "publish_all", "network_alias", "ip", "ip6", "mac_address"),
+    *("dns", "dns_search", "dns_option", "add_host"),
+)
+
+
+def _network(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields about networks; most commands name one network at most."""
+    networks = given["network"]
+    if len(networks) > 1 or any("=" in text for text in networks) or any(given[name] for name in _NETWORK_FLAGS):
+        from swapbox.containers.network_flags import network_fields
+
+        return network_fields(given)
+    return {"network": networks[0]} if networks else {}
 
 
 def _isolation(given: Mapping[str, Any]) -> str:

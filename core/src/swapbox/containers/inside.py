@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from swapbox import errors
-from swapbox.containers.files import RuntimeFiles, container_lock, make_directory
+from swapbox.containers.files import runtime_files, container_lock, make_directory
 from swapbox.containers.launch import rootfs_path
 from swapbox.containers.mounts import oci_mounts
 from swapbox.drivers.storage import Mount
@@ -113,7 +113,7 @@ def mounted(engine: Engine, made: Sequence[Mount], name: str) -> Iterator[int]:
 def bind_mounts(engine: Engine, container: Container) -> list[Bind]:
     """Return what a container has bound over its root file system, outermost first."""
     directory = engine.paths.container(container.id)
-    files = RuntimeFiles(directory / "hosts", directory / "hostname", directory / "resolv.conf")
+    files = runtime_files(directory)
     found = oci_mounts(container.config, files, user_namespace=False, private_network=True, init=None)
     binds = [
         Bind(mount["destination"], mount["source"], "ro" in mount["options"])

@@ -30,6 +30,7 @@ from swapbox.paths import USER_VARIABLE, cgroup_path
 if TYPE_CHECKING:
     from swapbox.drivers.cgroup import Resources
     from swapbox.engine import Engine
+    from swapbox.networks.endpoints import Leased
 
 
 def launch(engine: Engine, container: Container, *, console_size: tuple[int, int] | None) -> Launch:
@@ -55,13 +56,14 @@ def _launch(engine: Engine, container: Container, console_size: tuple[int, int] 
             from swapbox.containers.volume_mounts import mounted
 
             container = mounted(engine, container, run)
-    spec = container_spec(engine, container, bundle=bundle, console_size=console_size)
+    leased = _lease(engine, container)
+    spec = container_spec(engine, container, bundle=bundle, console_size=console_size, leased=leased)
     resources = _possible_resources(engine, container, spec)
     if not ("devices" in resources or container.config.privileged or engine.unprivileged):
         _forbid_device_nodes(spec, bundle / "rootfs", volumes={m.target for m in container.config.volume_mounts})
     spec["linux"]["resources"] = resources
     (bundle / "config.json").write_text(json.dumps(spec))
-    return _run(engine, container, spec, resources, bundle=bundle, run=run)
+    return _run(engine, container, spec, resources, leased, bundle=bundle, run=run)
 
 
 def rootfs_path(run: Path) -> Path:
@@ -79,22 +81,42 @@ def _mount(rootfs_mounts: Sequence[Mount], run: Path) -> Path:
 
 
 def container_spec(
-    engine: Engine, container: Container, *, bundle: Path, console_size: tuple[int, int] | None = None
+    engine: Engine,
+    container: Container,
+    *,
+    bundle: Path,
+    console_size: tuple[int, int] | None = None,
+    leased: Sequence[Leased] = (),
 ) -> Spec:
-    """Return the OCI ``config.json`` of a container whose root file system is mounted in ``bundle``."""
+    """Return the OCI ``config.json`` of a container whose root file system is mounted in ``bundle``.
+
+    :param leased: its places in networks.
+    """
     config = container.config
     rootfs = bundle / "rootfs"
     network = engine.selector.open("network", made_with=config.network_driver)
-    private_network = network.namespace(Network(config.network)) == "private"
+    private_network = not config.shared_network and network.namespace(Network(config.network)) == "private"
     files.make_marker(rootfs)
     if config.workdir:
         files.make_directory(rootfs, config.workdir)
+    if config.shared_network:
+        from swapbox.networks.sharing import shared
+
+        network_path, runtime_files, config = shared(engine, config)
+    else:
+        network_path = ""
+        endpoints = [endpoint for _driver, endpoint in leased]
+        directory = engine.paths.container(container.id)
+        runtime_files = files.write_runtime_files(
+            directory, container, private=private_network, endpoints=endpoints
+        )
     spec = build_spec(
         config,
         container_id=container.id,
         rootfs=rootfs,
-        files=files.write_runtime_files(engine.paths.container(container.id), container, private=private_network),
+        files=runtime_files,
         private_network=private_network,
+        network_path=network_path,
         cgroup_path=cgroup_path(container.id),
         unprivileged=engine.unprivileged,
         init_path=files.find_init() if config.init else None,
@@ -129,7 +151,14 @@ def _view(container: Container) -> Mapping[str, Any]:
 
 
 def _run(
-    engine: Engine, container: Container, spec: Spec, resources: Resources, *, bundle: Path, run: Path
+    engine: Engine,
+    container: Container,
+    spec: Spec,
+    resources: Resources,
+    leased: Sequence[Leased],
+    *,
+    bundle: Path,
+    run: Path,
 ) -> Launch:
     config = container.config
     isolation = engine.selector.open("isolation", made_with=config.isolation)
@@ -151,7 +180,7 @@ def _run(
     cgroup.close()
     streams = pipes.kept()
     with engine.timed("network"):
-        _connect(engine, container, init)
+        _connect(engine, container, leased, init)
     listener = listen(run, ATTACH_SOCKET)
     _set_running(engine, container, init)
     with engine.timed("exec"):
@@ -204,8 +233,25 @@ def _is_default(container: Container, key: str) -> bool:
     return key.partition(".")[0] == "devices" or (key == "memory.swap" and not container.config.memory_swap)
 
 
-def _connect(engine: Engine, container: Container, init: int) -> None:
+def _lease(engine: Engine, container: Container) -> Sequence[Leased]:
+    """Return the container's places in networks, with addresses and ports that nobody else has."""
+    if not container.config.has_endpoints:
+        return ()
+    from swapbox.networks.endpoints import lease
+
+    with engine.timed("network"):
+        return lease(engine, container)
+
+
+def _connect(engine: Engine, container: Container, leased: Sequence[Leased], init: int) -> None:
     config = container.config
+    if config.shared_network:
+        return
+    if config.has_endpoints:
+        from swapbox.networks.endpoints import connect
+
+        connect(engine, container, leased, init)
+        return
     driver = engine.selector.open("network", made_with=config.network_driver)
     driver.connect(Path(f"/proc/{init}/ns/net"), container_endpoint(container))
     network_event(engine, container, "connect")

@@ -39,6 +39,7 @@ class Found(NamedTuple):
 def collect(engine: Engine) -> Found:
     """Remove what crashes have left, also what the next pull could go on with; what a running one needs stays."""
     engine.volumes.tidy()
+    engine.networks.tidy()
     reclaimed = garbage.collect(engine, kept=YOUNG)
     ids = sorted(_lost(engine))
     for container_id in ids:

@@ -57,9 +57,25 @@ class Containers(Lifecycle):
         _make_sources(config)
         has_volumes = config.volumes or config.volumes_from or config.volume_mounts
         make = self._create_with_volumes if has_volumes else self._create
-        container = make(container_id, name, config, claimed=claimed)
+        with self._network_places(container_id, config):
+            container = make(container_id, name, config, claimed=claimed)
         happened(engine, container, "create")
         return container
+
+    @contextlib.contextmanager
+    def _network_places(self, container_id: str, config: ContainerConfig) -> Iterator[None]:
+        """Write down to which networks the container belongs that is made meanwhile."""
+        if not config.has_endpoints:
+            yield
+            return
+        from swapbox.networks.endpoints import settle
+
+        try:
+            settle(self._engine, container_id, config)
+            yield
+        except BaseException:
+            self._engine.networks.records.forget(container_id)
+            raise
 
     def _create_with_volumes(
         self, container_id: str, name: str, config: ContainerConfig, *, claimed: bool
@@ -109,14 +125,27 @@ class Containers(Lifecycle):
     def _with_drivers(self, config: ContainerConfig) -> ContainerConfig:
         selector = self._engine.selector
         logging = selector.choose("logging", name=config.logging or None).name
-        return config._replace(
+        return self._with_network(config)._replace(
             storage=selector.choose("storage", name=config.storage or None).name,
             isolation=selector.choose("isolation", name=config.isolation or None).name,
             cgroup=selector.choose("cgroup", name=config.cgroup or None).name,
             logging=logging,
             log_opts={**self._engine.config.options.get(("logging", logging), {}), **config.log_opts},
-            network_driver=selector.choose("network", name=config.network_driver or config.network or None).name,
         )
+
+    def _with_network(self, config: ContainerConfig) -> ContainerConfig:
+        """Return the configuration with its network's driver, and what it says of networks in one form."""
+        offers = {offer.spec.name: offer.spec for offer in self._engine.plugins.offers("network")}
+        plain = config.network_driver or ("" if config.network == "default" else config.network)
+        if len(config.networks) < 2 and (not plain or plain in offers):
+            name = self._engine.selector.choose("network", name=plain or None).name
+            network = config.network if config.network != "default" else ""
+            found = config._replace(network=network, network_driver=name)
+            if "networks" not in offers[name].capabilities:
+                return found
+        from swapbox.networks.modes import settled
+
+        return settled(self._engine, config)
 
     def _new_name(self) -> str:
         attempt = 0

@@ -31,6 +31,7 @@ def build_spec(
     rootfs: Path,
     files: RuntimeFiles,
     private_network: bool,
+    network_path: str = "",
     cgroup_path: str,
     unprivileged: bool = False,
     init_path: Path | None = None,
@@ -40,6 +41,7 @@ def build_spec(
     :param rootfs: the mounted root file system, for looking up users.
     :param files: generated files to bind over those in ``/etc``.
     :param private_network: the container gets a network namespace of its own.
+    :param network_path: the network namespace that it joins; empty for its own or the host's.
     :param cgroup_path: relative to the hierarchy's mount point; empty for no cgroup.
     :param unprivileged: the engine itself lives in a user namespace, or is not root.
     :param init_path: the host's program that ``--init`` runs as pid 1.
@@ -77,6 +79,8 @@ def build_spec(
             cgroup_path=cgroup_path,
         ),
     }
+    if network_path:
+        spec["linux"]["namespaces"].append({"type": "network", "path": network_path})
     if config.domainname:
         spec["domainname"] = config.domainname
     if config.annotations:

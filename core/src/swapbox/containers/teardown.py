@@ -81,7 +81,8 @@ def _tell_end(engine: Engine, container: Container, state: RunState) -> None:
         happened(engine, container, "oom")
     seconds = max(0, state.finished - state.started) // 10**9
     happened(engine, container, "die", exitCode=str(state.exit_code), execDuration=str(seconds))
-    network_event(engine, container, "disconnect")
+    if not container.config.has_endpoints and not container.config.shared_network:
+        network_event(engine, container, "disconnect")
 
 
 def free(engine: Engine, container: Container) -> bool:
@@ -102,6 +103,13 @@ def free(engine: Engine, container: Container) -> bool:
             select.open("isolation", made_with=config.isolation).delete(container.id, force=True)
 
     def network() -> None:
+        if config.shared_network:
+            return
+        if config.has_endpoints:
+            from swapbox.networks.endpoints import disconnect_all
+
+            disconnect_all(engine, container)
+            return
         endpoint = container_endpoint(container)
         select.open("network", made_with=config.network_driver).disconnect(None, endpoint)
 
@@ -140,6 +148,8 @@ def remove(engine: Engine, container: Container, *, volumes: bool = False) -> No
     remove_run_directory(engine.paths.container_run(container.id))
     if engine.records.remove(container.id):
         happened(engine, container, "destroy")
+    if container.config.has_endpoints:
+        engine.networks.records.forget(container.id)
     if container.config.volume_mounts:
         from swapbox.containers.volume_mounts import release
 

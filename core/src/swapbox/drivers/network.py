@@ -4,6 +4,16 @@ A *network* has a name and a driver. An *endpoint* is one container's place in o
 driver which namespace the container needs; for a private one it connects the endpoint between the container's
 ``create`` and ``start`` and disconnects it when the container has ended. In a private namespace loopback is up
 already: the isolation driver does that when it makes the namespace.
+
+**Who keeps what.** Of a driver with the capability ``networks`` people make networks of their own. The core keeps
+them and their endpoints in its database: it gives each network an id and subnets that are free on this host, each
+endpoint its addresses, and each published port a number that no other container has. The driver keeps nothing: what
+it makes on the host it names after ids, so whatever it is told of later it finds by the same ids. A driver without
+this capability has one network, of its own name.
+
+**What ends without a word.** A reboot, or somebody who flushes rules and removes links, takes away what was made.
+So :meth:`NetworkDriver.connect` makes of a network whatever is missing, and :meth:`NetworkDriver.reconcile` removes
+what nobody needs any more.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,25 +25,79 @@ from swapbox.drivers.common import DriverSpec
 NamespaceMode = Literal["private", "host"]
 
 
+class Subnet(NamedTuple):
+    """A range of addresses of a network.
+
+    :param subnet: with prefix length, ``172.18.0.0/16``.
+    :param gateway: the host's own address in it.
+    :param ip_range: the part of it that addresses are chosen from; empty for all of it.
+    :param auxiliary: addresses that something else has, by its name.
+    """
+
+    subnet: str
+    gateway: str = ""
+    ip_range: str = ""
+    auxiliary: Mapping[str, str] = {}
+
+
 class Network(NamedTuple):
-    """One network as the user made it."""
+    """One network as the user made it.
+
+    :param id: 64 hexadecimal digits; empty for the only network of a driver without the capability ``networks``.
+    :param internal: it has no way out.
+    :param ipv6: its containers have IPv6 addresses, too.
+    """
 
     name: str
     options: Mapping[str, str] = {}
+    id: str = ""
+    subnets: tuple[Subnet, ...] = ()
+    internal: bool = False
+    ipv6: bool = False
+
+
+class PublishedPort(NamedTuple):
+    """A port of a container that the host passes on.
+
+    :param protocol: ``tcp``, ``udp`` or ``sctp``.
+    :param private: its number in the container.
+    :param address: of the host, never empty; ``0.0.0.0`` and ``::`` for every address of that family.
+    :param public: its number on the host.
+    """
+
+    protocol: str
+    private: int
+    address: str
+    public: int
 
 
 class Endpoint(NamedTuple):
-    """One container's place in one network."""
+    """One container's place in one network.
+
+    :param id: 64 hexadecimal digits; another one for each start of the container.
+    :param addresses: that the core has chosen, with prefix length, at most one of each family.
+    :param mac_address: that was asked for; empty for any.
+    :param interface: its name in the container.
+    :param gateway: the container's way out leads through this network.
+    :param ports: to publish, through this network.
+    :param aliases: more names of the container in this network.
+    """
 
     id: str
     network: Network
     container_id: str
     hostname: str
     options: Mapping[str, str] = {}
+    addresses: tuple[str, ...] = ()
+    mac_address: str = ""
+    interface: str = "eth0"
+    gateway: bool = True
+    ports: tuple[PublishedPort, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 class Connection(NamedTuple):
-    """What an endpoint got: addresses with prefix length, gateway addresses, name servers, extra hosts lines."""
+    """What an endpoint got: addresses with prefix length, gateway addresses, name servers, its hardware address."""
 
     addresses: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()
@@ -49,7 +113,7 @@ class NetworkDriver(Protocol):
         ...
 
     def create_network(self, network: Network) -> None:
-        """Make the network.
+        """Make the network; on error nothing is left behind. One that is there already is fine.
 
         :raises InvalidInput: an option is wrong.
         :raises Conflict: it overlaps with another network.
@@ -57,22 +121,28 @@ class NetworkDriver(Protocol):
         ...
 
     def remove_network(self, network: Network) -> None:
-        """Remove the network; one that is gone already is fine.
-
-        :raises Conflict: an endpoint is still connected.
-        """
+        """Remove the network; one that is gone already is fine. The core has made sure that no endpoint is left."""
         ...
 
     def connect(self, netns: Path, endpoint: Endpoint) -> Connection:
-        """Connect the network namespace at ``netns`` (``/proc/<pid>/ns/net``); on error nothing is left behind."""
+        """Connect the network namespace at ``netns`` (``/proc/<pid>/ns/net``); on error nothing is left behind.
+
+        Whatever of the network is not there any more is made again.
+
+        :raises Conflict: something on the host is in the way.
+        """
         ...
 
     def disconnect(self, netns: Path | None, endpoint: Endpoint) -> None:
-        """Undo :meth:`connect`; idempotent, and fine when the namespace is gone (None)."""
+        """Undo :meth:`connect`; idempotent, and fine when the namespace is gone (None).
+
+        From the return on nothing reaches the container by this endpoint, and its addresses may be given to
+        another. The kernel may take a moment more to remove what belongs to a dead namespace.
+        """
         ...
 
-    def reconcile(self, live: Collection[Endpoint]) -> int:
-        """Free what belongs to no live endpoint; return how many things were freed."""
+    def reconcile(self, networks: Collection[Network], live: Collection[Endpoint]) -> int:
+        """Free what belongs to no live endpoint of these networks; return how many things were freed."""
         ...
 
     def close(self) -> None:
@@ -81,7 +151,10 @@ class NetworkDriver(Protocol):
 
 
 class NetworkDriverSpec(DriverSpec[NetworkDriver]):
-    """Offer a network driver; see :class:`swapbox.drivers.common.DriverSpec`."""
+    """Offer a network driver; see :class:`swapbox.drivers.common.DriverSpec`.
+
+    Capabilities: ``networks`` (people make networks with it; see above), ``ports`` (it publishes ports).
+    """
 
     kind = "network"
     __slots__ = ()

@@ -81,7 +81,44 @@ CREATE TABLE volume_uses (
 ) WITHOUT ROWID;
 CREATE INDEX volume_uses_container ON volume_uses(container);
 """
-_SCHEMA = (_FIRST, _HEALTH, _VOLUMES)
+_NETWORKS = """
+CREATE TABLE networks (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    driver TEXT NOT NULL,             -- name of the network driver
+    created INTEGER NOT NULL,         -- nanoseconds since the epoch
+    subnets TEXT NOT NULL,            -- list of Subnet, JSON
+    options TEXT NOT NULL,            -- the driver's, JSON
+    labels TEXT NOT NULL,             -- JSON
+    internal INTEGER NOT NULL,        -- 1: no way out
+    ipv6 INTEGER NOT NULL,            -- 1: containers have IPv6 addresses, too
+    state TEXT NOT NULL               -- ready, or what is being done to it: new, removing
+) WITHOUT ROWID;
+CREATE TABLE endpoints (
+    container TEXT NOT NULL,          -- id; it has a row, or its maker is at work
+    network TEXT NOT NULL REFERENCES networks(id),
+    position INTEGER NOT NULL,        -- the number of its interface
+    owner TEXT NOT NULL,              -- pid and start time of its maker
+    asked TEXT NOT NULL,              -- Attachment, JSON
+    id TEXT NOT NULL,                 -- of this start's endpoint; empty when it is not connected
+    ipv4 TEXT,                        -- leases, with prefix length; null when it is not connected
+    ipv6 TEXT,
+    mac TEXT NOT NULL,
+    PRIMARY KEY (container, network)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX endpoints_ipv4 ON endpoints(network, ipv4);
+CREATE UNIQUE INDEX endpoints_ipv6 ON endpoints(network, ipv6);
+CREATE TABLE published_ports (
+    protocol TEXT NOT NULL,
+    public INTEGER NOT NULL,          -- number on the host
+    address TEXT NOT NULL,            -- of the host
+    private INTEGER NOT NULL,         -- number in the container
+    container TEXT NOT NULL,          -- id
+    PRIMARY KEY (protocol, public, address)
+) WITHOUT ROWID;
+CREATE INDEX published_ports_container ON published_ports(container);
+"""
+_SCHEMA = (_FIRST, _HEALTH, _VOLUMES, _NETWORKS)
 """What each version adds; a released one is never changed."""
 
 

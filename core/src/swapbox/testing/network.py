@@ -79,9 +79,9 @@ class NetworkDriverContract:
         driver.create_network(network)
         if driver.namespace(network) == "private":
             driver.connect(netns, endpoint)
-        driver.reconcile([endpoint])
-        driver.reconcile([])
-        assert driver.reconcile([]) == 0
+        driver.reconcile([network], [endpoint])
+        driver.reconcile([network], [])
+        assert driver.reconcile([network], []) == 0
         driver.remove_network(network)
 
     def test_disconnecting_what_was_never_connected_is_fine(

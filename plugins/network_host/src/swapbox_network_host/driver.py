@@ -45,7 +45,7 @@ class Driver:
     def disconnect(self, netns: Path | None, endpoint: Endpoint) -> None:
         """Do nothing: nothing was made."""
 
-    def reconcile(self, live: Collection[Endpoint]) -> int:
+    def reconcile(self, networks: Collection[Network], live: Collection[Endpoint]) -> int:
         """Free nothing: nothing is held."""
         return 0
 

@@ -1,0 +1,185 @@
+"""Bridge networks: the driver. What every start and end of a container needs is here; the rest is imported late."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from swapbox.drivers.network import Connection, Endpoint, NamespaceMode, Network
+from swapbox.errors import Unavailable
+from swapbox_network_bridge.firewall import Firewall, open_firewall
+from swapbox_network_bridge.netlink import Netlink, open_namespace
+from swapbox_network_bridge.options import Settings, port_name, settings
+
+
+class Driver:
+    """Networks on bridges.
+
+    :param run_root: has the lock of who makes bridges and rules.
+    """
+
+    def __init__(self, run_root: Path) -> None:
+        self._run_root = run_root
+        self._firewall_in_use: Firewall | None = None
+
+    @property
+    def _firewall(self) -> Firewall:
+        if self._firewall_in_use is None:
+            self._firewall_in_use = open_firewall()
+        return self._firewall_in_use
+
+    def warm_up(self) -> None:
+        """Find the firewall while the monitor waits for its order."""
+        _ = self._firewall
+
+    def namespace(self, network: Network) -> NamespaceMode:
+        """Say that every container has a namespace of its own."""
+        return "private"
+
+    # -- networks -----------------------------------------------------------------------------------------------
+
+    def create_network(self, network: Network) -> None:
+        """Make the bridge and its rules."""
+        settings(network)
+        with self._locked():
+            try:
+                self._make(network)
+            except BaseException:
+                with contextlib.suppress(Unavailable):
+                    self._remove(network)
+                raise
+
+    def _make(self, network: Network) -> None:
+        from swapbox_network_bridge import bridge
+
+        # Rules first: there is no moment in which containers can be reached that must not be.
+        self._firewall.add_network(network)
+        bridge.make(network)
+
+    def remove_network(self, network: Network) -> None:
+        """Remove the bridge and its rules."""
+        with self._locked():
+            self._remove(network)
+
+    def _remove(self, network: Network) -> None:
+        from swapbox_network_bridge import bridge
+
+        bridge.remove(network)
+        self._firewall.remove_network(network)
+
+    def reconcile(self, networks: Collection[Network], live: Collection[Endpoint]) -> int:
+        """Remove links and rules of endpoints that are not alive."""
+        from swapbox_network_bridge import bridge
+
+        freed = 0
+        for network in networks:
+            own = [endpoint for endpoint in live if endpoint.network.id == network.id]
+            freed += bridge.reconcile(network, own) + self._firewall.reconcile(network, own)
+        return freed
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._run_root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(self._run_root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    # -- endpoints ----------------------------------------------------------------------------------------------
+
+    def connect(self, netns: Path, endpoint: Endpoint) -> Connection:
+        """Make a pair of links, one end at the bridge and one in the container, and publish ports."""
+        own = settings(endpoint.network)
+        try:
+            host, fd = Netlink(), open_namespace(netns)
+        except OSError as error:
+            raise Unavailable(f"cannot connect to network {endpoint.network.name}: {error.strerror}") from error
+        try:
+            self._connect(host, fd, endpoint, own)
+        except OSError as error:
+            self._undo(host, endpoint)
+            reason = (error.strerror or str(error)).lower()
+            raise Unavailable(f"cannot connect to network {endpoint.network.name}: {reason}") from error
+        except BaseException:
+            self._undo(host, endpoint)
+            raise
+        finally:
+            host.close()
+            os.close(fd)
+        gateways = tuple(subnet.gateway for subnet in endpoint.network.subnets)
+        return Connection(endpoint.addresses, gateways, mac_address=endpoint.mac_address)
+
+    def _connect(self, host: Netlink, netns: int, endpoint: Endpoint, own: Settings) -> None:
+        bridge = self._bridge(host, endpoint.network, own)
+        name, wide = port_name(endpoint), any(":" in address for address in endpoint.addresses)
+        host.make_pair(
+            name, bridge=bridge, peer=endpoint.interface, netns=netns, mac=endpoint.mac_address, mtu=own.mtu
+        )
+        inside = Netlink.inside(netns)
+        try:
+            index = inside.index(endpoint.interface)
+            inside.set_up(index, ipv6=wide)
+            for address in endpoint.addresses:
+                inside.add_address(index, address)
+            for gateway in _gateways(endpoint):
+                inside.add_default_route(index, gateway)
+        finally:
+            inside.close()
+        if endpoint.ports:
+            host.allow_hairpin(name)
+            self._firewall.publish(endpoint)
+
+    def _bridge(self, host: Netlink, network: Network, own: Settings) -> int:
+        """Return the number of the network's bridge; what of the network is not there is made."""
+        index = host.index(own.bridge)
+        if index and self._firewall.has_network(network):
+            return index
+        with self._locked():
+            if not (host.index(own.bridge) and self._firewall.has_network(network)):
+                self._make(network)
+        return host.index(own.bridge)
+
+    def _undo(self, host: Netlink, endpoint: Endpoint) -> None:
+        with contextlib.suppress(OSError):
+            host.remove(port_name(endpoint))
+        if endpoint.ports:
+            self._firewall.withdraw(endpoint)
+
+    def disconnect(self, netns: Path | None, endpoint: Endpoint) -> None:
+        """Withdraw the ports and cut the link; that of a namespace that is gone the kernel removes by itself.
+
+        Removing it here would let every container's end wait for the 30 ms that the kernel needs for it.
+        """
+        if endpoint.ports:
+            self._firewall.withdraw(endpoint)
+        host = Netlink()
+        try:
+            if netns is None:
+                host.cut(port_name(endpoint))
+            else:
+                host.remove(port_name(endpoint))
+        except OSError as error:
+            raise Unavailable(
+                f"cannot disconnect from network {endpoint.network.name}: {error.strerror}"
+            ) from error
+        finally:
+            host.close()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _gateways(endpoint: Endpoint) -> Iterator[str]:
+    """Yield the gateways of the container's default routes."""
+    if not endpoint.gateway or endpoint.network.internal:
+        return
+    families = {":" in address for address in endpoint.addresses}
+    for subnet in endpoint.network.subnets:
+        if (":" in subnet.gateway) in families:
+            families.remove(":" in subnet.gateway)
+            yield subnet.gateway

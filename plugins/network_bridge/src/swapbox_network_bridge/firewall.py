@@ -1,0 +1,50 @@
+"""What sets rules on this host: nftables."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from swapbox.drivers.network import Endpoint, Network
+from swapbox.errors import Unsupported
+from swapbox_network_bridge.program import find
+
+
+class Firewall(Protocol):
+    """Sets the rules of networks and endpoints; every change is one transaction."""
+
+    def has_network(self, network: Network) -> bool:
+        """Say whether a network's rules are there."""
+        ...
+
+    def add_network(self, network: Network) -> None:
+        """Put a network's rules in place, or anew."""
+        ...
+
+    def remove_network(self, network: Network) -> None:
+        """Remove a network's rules, and those of endpoints in it."""
+        ...
+
+    def publish(self, endpoint: Endpoint) -> None:
+        """Put the rules of an endpoint's published ports in place."""
+        ...
+
+    def withdraw(self, endpoint: Endpoint) -> None:
+        """Remove what :meth:`publish` made; that there is nothing is fine."""
+        ...
+
+    def reconcile(self, network: Network, live: Collection[Endpoint]) -> int:
+        """Remove the rules of endpoints that are not alive; return how many had any."""
+        ...
+
+
+def open_firewall() -> Firewall:
+    """Return what works here.
+
+    :raises Unsupported: nft is not installed.
+    """
+    if (nft := find("nft")) is not None:
+        from swapbox_network_bridge.nft import Nft
+
+        return Nft(nft)
+    raise Unsupported("the program nft is not installed", hint="install the package nftables")

@@ -1,0 +1,74 @@
+"""The options of a bridge network, under Docker's names, and the names of what is made for it on the host."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from swapbox.drivers.network import Endpoint, Network
+from swapbox.errors import InvalidInput
+
+_PREFIX = "com.docker.network."
+_NAME = f"{_PREFIX}bridge.name"
+_ICC = f"{_PREFIX}bridge.enable_icc"
+_MASQUERADE = f"{_PREFIX}bridge.enable_ip_masquerade"
+_HOST_ADDRESS = f"{_PREFIX}bridge.host_binding_ipv4"
+_MTU = f"{_PREFIX}driver.mtu"
+_KNOWN = (_NAME, _ICC, _MASQUERADE, _HOST_ADDRESS, _MTU)
+_NAME_BYTES = 15
+"""What the kernel's IFNAMSIZ leaves."""
+
+
+class Settings(NamedTuple):
+    """What a network's options say.
+
+    :param bridge: the name of its bridge.
+    :param icc: its containers may talk to each other.
+    :param masquerade: what leaves it has the host's address.
+    """
+
+    bridge: str
+    icc: bool
+    masquerade: bool
+    mtu: int
+
+
+def settings(network: Network) -> Settings:
+    """Read the options.
+
+    :raises InvalidInput: one is wrong.
+    """
+    options = network.options
+    for name in options:
+        if name not in _KNOWN:
+            raise InvalidInput(
+                f"unknown option {name!r} for bridge network driver", hint=f"it has {', '.join(_KNOWN)}"
+            )
+    bridge = options.get(_NAME) or f"br-{network.id[:12]}"
+    if len(bridge) > _NAME_BYTES or "/" in bridge or bridge in (".", "..") or any(c.isspace() for c in bridge):
+        raise InvalidInput(f"invalid name of a bridge: {bridge!r}", hint=f"it has at most {_NAME_BYTES} bytes")
+    mtu = options.get(_MTU, "") or "1500"
+    if not (mtu.isascii() and mtu.isdigit() and 68 <= int(mtu) <= 65535):
+        raise InvalidInput(f"invalid value of {_MTU}: {mtu!r}")
+    return Settings(bridge, _truth(network, _ICC), _truth(network, _MASQUERADE), int(mtu))
+
+
+def _truth(network: Network, name: str) -> bool:
+    value = network.options.get(name, "true").lower()
+    if value not in ("1", "t", "true", "0", "f", "false"):
+        raise InvalidInput(f"invalid value of {name}: {value!r}", hint="use true or false")
+    return value[0] in "1t"
+
+
+def port_name(endpoint: Endpoint) -> str:
+    """Return the name of the host's end of an endpoint's pair of links."""
+    return f"veth{endpoint.id[:11]}"
+
+
+def table_name(network: Network) -> str:
+    """Return the name of the network's table of rules."""
+    return f"swapbox_{network.id[:12]}"
+
+
+def ports_table_name(endpoint: Endpoint) -> str:
+    """Return the name of the table of an endpoint's published ports; it begins with that of the network's."""
+    return f"{table_name(endpoint.network)}_{endpoint.id[:12]}"
