@@ -133,7 +133,8 @@ class ContainerConfig(NamedTuple):
     :param security_opt: Docker's ``--security-opt`` items, a seccomp file replaced by its content.
     :param nano_cpus: CPUs times 10^9. Memory sizes are bytes; ``memory_swap`` is memory plus swap, -1 unlimited.
     :param pids_limit: 0 sets none, -1 is unlimited.
-    :param network: ``none``, ``host``, ``container:<id>``, or the name of the first network; ``network_driver`` and
+    :param network: ``none``, ``host``, ``container:<id>``, or the name of the first network; ``network_driver``
+        and
         the other five name the drivers in use.
     :param networks: what is asked for in each of its networks, when that is more than a name.
     :param has_endpoints: its places in networks are in the database (:mod:`swapbox.networks.endpoints`).

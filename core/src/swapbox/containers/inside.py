@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from swapbox import errors
-from swapbox.containers.files import runtime_files, container_lock, make_directory
+from swapbox.containers.files import container_lock, make_directory, runtime_files
 from swapbox.containers.launch import rootfs_path
 from swapbox.containers.mounts import oci_mounts
 from swapbox.drivers.storage import Mount

@@ -35,7 +35,7 @@ def hosts_lines(config: ContainerConfig, endpoints: Iterable[Endpoint]) -> str:
 
 
 def _gateways(endpoints: Sequence[Endpoint]) -> list[str]:
-    """Return the host's addresses that a container sees: those of its way out, or loopback of the host's network."""
+    """Return the host's addresses that a container sees: those of its way out, or loopback of a shared one."""
     if not endpoints:
         return ["127.0.0.1"]
     through = next((endpoint for endpoint in endpoints if endpoint.gateway), endpoints[0])

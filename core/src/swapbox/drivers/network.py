@@ -6,14 +6,14 @@ driver which namespace the container needs; for a private one it connects the en
 already: the isolation driver does that when it makes the namespace.
 
 **Who keeps what.** Of a driver with the capability ``networks`` people make networks of their own. The core keeps
-them and their endpoints in its database: it gives each network an id and subnets that are free on this host, each
-endpoint its addresses, and each published port a number that no other container has. The driver keeps nothing: what
-it makes on the host it names after ids, so whatever it is told of later it finds by the same ids. A driver without
-this capability has one network, of its own name.
+them and their endpoints in its database: it gives each network an id and subnets that are free on this host,
+each endpoint its addresses, and each published port a number that no other container has. The driver keeps
+nothing: what it makes on the host it names after ids, so whatever it is told of later it finds by the same ids.
+A driver without this capability has one network, of its own name.
 
 **What ends without a word.** A reboot, or somebody who flushes rules and removes links, takes away what was made.
-So :meth:`NetworkDriver.connect` makes of a network whatever is missing, and :meth:`NetworkDriver.reconcile` removes
-what nobody needs any more.
+So :meth:`NetworkDriver.connect` makes of a network whatever is missing, and :meth:`NetworkDriver.reconcile`
+removes what nobody needs any more.
 """
 
 from collections.abc import Collection, Mapping
@@ -97,7 +97,7 @@ class Endpoint(NamedTuple):
 
 
 class Connection(NamedTuple):
-    """What an endpoint got: addresses with prefix length, gateway addresses, name servers, its hardware address."""
+    """What an endpoint got: addresses with prefix length, gateways, name servers, its hardware address."""
 
     addresses: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()
@@ -121,7 +121,7 @@ class NetworkDriver(Protocol):
         ...
 
     def remove_network(self, network: Network) -> None:
-        """Remove the network; one that is gone already is fine. The core has made sure that no endpoint is left."""
+        """Remove the network; one that is gone already is fine. The core has made sure that no endpoint is."""
         ...
 
     def connect(self, netns: Path, endpoint: Endpoint) -> Connection:

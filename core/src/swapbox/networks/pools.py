@@ -1,4 +1,4 @@
-"""Which subnet a new network gets: one of the configured pools that neither a network nor the host's routes use."""
+"""Which subnet a new network gets: one of the pools that neither networks nor the host's routes use."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _wide_routes() -> Iterator[Range]:
     for line in _lines("/proc/self/net/ipv6_route"):
         fields = line.split()
         prefix = int(fields[1], 16)
-        if 0 < prefix and fields[9] != "lo":
+        if prefix > 0 and fields[9] != "lo":
             yield Range(int(fields[0], 16), prefix, 128)
 
 

@@ -1,4 +1,4 @@
-"""What the database has of networks: a row for each, one for each container's place in one, and published ports."""
+"""What the database has of networks: a row for each, for each place in one, for each published port."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 State = Literal["new", "ready", "removing"]
-"""What is being done to a network, or was when a process was killed: ``new`` and ``removing`` may be on the host."""
+"""What is being done to a network, or was when a process was killed: ``new`` and ``removing`` may be made."""
 
 
 class Network(NamedTuple):
@@ -129,7 +129,8 @@ class NetworkRecords:
         text = json.dumps(asked._asdict())
         return self._database.insert(
             "INSERT INTO endpoints (container, network, position, owner, asked, id, mac) VALUES "
-            "(?1, ?2, (SELECT coalesce(max(position) + 1, 0) FROM endpoints WHERE container = ?1), ?3, ?4, '', '')",
+            "(?1, ?2, (SELECT coalesce(max(position) + 1, 0) FROM endpoints WHERE container = ?1),"
+            " ?3, ?4, '', '')",
             (container_id, network.id, owner(), text),
         )
 

@@ -80,6 +80,23 @@ def host() -> Iterator[Host]:
         os.waitpid(pid, 0)
 
 
+@contextlib.contextmanager
+def entered(pid: int | None = None) -> Iterator[None]:
+    """Let the calling thread live in the network namespace of a process meanwhile, or in a new one."""
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if pid is None:
+            syscalls.unshare(syscalls.CLONE_NEWNET)
+        else:
+            fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            syscalls.setns(fd, syscalls.CLONE_NEWNET)
+            os.close(fd)
+        yield
+    finally:
+        syscalls.setns(own, syscalls.CLONE_NEWNET)
+        os.close(own)
+
+
 def join(one: Host, other: Host, subnet: str = "10.231.7", *, wide: str = "fd31:7") -> None:
     """Connect two hosts by a cable: the first gets ``.1`` (and ``::1``) of the subnets, the other ``.2``."""
     number = next(_NUMBERS)

@@ -125,7 +125,7 @@ def _mark(network: Network) -> str:
 
 
 def _hardware_address() -> str:
-    """Return an address of the bridge's own: else it takes that of a port, another one whenever ports come and go."""
+    """Return an address of the bridge's own: else it takes that of a port, and changes as ports come and go."""
     return ":".join(f"{byte:02x}" for byte in b"\x02\x42" + os.urandom(4))
 
 

@@ -1,4 +1,4 @@
-"""Bridge networks: the driver. What every start and end of a container needs is here; the rest is imported late."""
+"""Bridge networks: the driver. What every start and end of a container needs is here; the rest comes late."""
 
 from __future__ import annotations
 
@@ -100,26 +100,27 @@ class Driver:
         except OSError as error:
             raise Unavailable(f"cannot connect to network {endpoint.network.name}: {error.strerror}") from error
         try:
-            self._connect(host, fd, endpoint, own)
+            with contextlib.ExitStack() as undo:
+                self._connect(host, fd, endpoint, own, undo)
+                undo.pop_all()
         except OSError as error:
-            self._undo(host, endpoint)
             reason = (error.strerror or str(error)).lower()
             raise Unavailable(f"cannot connect to network {endpoint.network.name}: {reason}") from error
-        except BaseException:
-            self._undo(host, endpoint)
-            raise
         finally:
             host.close()
             os.close(fd)
         gateways = tuple(subnet.gateway for subnet in endpoint.network.subnets)
         return Connection(endpoint.addresses, gateways, mac_address=endpoint.mac_address)
 
-    def _connect(self, host: Netlink, netns: int, endpoint: Endpoint, own: Settings) -> None:
+    def _connect(
+        self, host: Netlink, netns: int, endpoint: Endpoint, own: Settings, undo: contextlib.ExitStack
+    ) -> None:
         bridge = self._bridge(host, endpoint.network, own)
         name, wide = port_name(endpoint), any(":" in address for address in endpoint.addresses)
         host.make_pair(
             name, bridge=bridge, peer=endpoint.interface, netns=netns, mac=endpoint.mac_address, mtu=own.mtu
         )
+        undo.callback(host.remove, name)
         inside = Netlink.inside(netns)
         try:
             index = inside.index(endpoint.interface)
@@ -132,6 +133,7 @@ class Driver:
             inside.close()
         if endpoint.ports:
             host.allow_hairpin(name)
+            undo.callback(self._firewall.withdraw, endpoint)
             self._firewall.publish(endpoint)
 
     def _bridge(self, host: Netlink, network: Network, own: Settings) -> int:
@@ -143,12 +145,6 @@ class Driver:
             if not (host.index(own.bridge) and self._firewall.has_network(network)):
                 self._make(network)
         return host.index(own.bridge)
-
-    def _undo(self, host: Netlink, endpoint: Endpoint) -> None:
-        with contextlib.suppress(OSError):
-            host.remove(port_name(endpoint))
-        if endpoint.ports:
-            self._firewall.withdraw(endpoint)
 
     def disconnect(self, netns: Path | None, endpoint: Endpoint) -> None:
         """Withdraw the ports and cut the link; that of a namespace that is gone the kernel removes by itself.

@@ -1,8 +1,8 @@
 """A small netlink client: the few messages that each container's start and end need.
 
-Everything else goes through pyroute2, whose import takes longer than the whole start of a container. The formats are
-those of rtnetlink(7), ``linux/if_link.h`` and ``linux/netfilter/nf_tables.h``; numbers are in the machine's order,
-but those of netfilter in the network's.
+Everything else goes through pyroute2, whose import takes longer than the whole start of a container. The formats
+are those of rtnetlink(7), ``linux/if_link.h`` and ``linux/netfilter/nf_tables.h``; numbers are in the machine's
+order, but those of netfilter in the network's.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Rules by nftables: a table for each network, and one for each endpoint that publishes ports.
 
-A table is the unit that comes and goes in one transaction, and whoever looks at ``nft list tables`` sees whose it
-is. A base chain's *accept* ends that chain only, a *drop* ends everything, so these tables narrow what the host's own
-rules allow and never widen it. Each network's table speaks of what goes into its own bridge, so networks are
-kept apart without any knowing the others.
+A table is the unit that comes and goes in one transaction, and ``nft list tables`` shows whose it is. A base
+chain's *accept* ends that chain only, a *drop* ends everything, so these tables narrow what the host's own rules
+allow and never widen it. Each network's table speaks of what goes into its own bridge, so networks are kept apart
+without any knowing the others.
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ def _family(address: str) -> str:
 
 
 def _table(name: str, chains: Collection[tuple[str, str, Collection[str] | Iterator[str]]]) -> str:
-    body = "".join(
-        f"  chain {chain} {{\n    type {hook}; policy accept;\n{''.join(f'    {rule}{chr(10)}' for rule in rules)}  }}\n"
-        for chain, hook, rules in chains
-    )
+    body = ""
+    for chain, hook, rules in chains:
+        lines = "".join(f"    {rule}\n" for rule in rules)
+        body += f"  chain {chain} {{\n    type {hook}; policy accept;\n{lines}  }}\n"
     return f"table inet {name}\ndelete table inet {name}\ntable inet {name} {{\n{body}}}\n"
