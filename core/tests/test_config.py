@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from swapbox import config
-from swapbox.config import Config, Limits
+from swapbox.config import Config, Limits, Rule
 from swapbox.errors import InvalidInput, NotFound
 
 
@@ -36,6 +36,7 @@ def test_every_setting(file: Path) -> None:
     found = read(
         file,
         """
+offline = true
 root = "/data/swapbox"
 run-root = "/run/other"
 
@@ -51,9 +52,24 @@ ceiling = 12
 max-ratio = 100
 max-entries = 5
 max-path = 255
+
+[registries."docker.io"]
+mirrors = ["mirror.lan:5000", "mirror.example/hub"]
+
+[registries."quay.io/team"]
+location = "registry.lan/team"
+
+[registries."*"]
+blocked = true
 """,
     )
+    assert found.registries == {
+        "docker.io": Rule(mirrors=("mirror.lan:5000", "mirror.example/hub")),
+        "quay.io/team": Rule(location="registry.lan/team"),
+        "*": Rule(blocked=True),
+    }
     assert (found.root, found.run_root) == (Path("/data/swapbox"), Path("/run/other"))
+    assert found.offline
     assert found.drivers == {"storage": "vfs", "logging": "none"}
     assert found.options == {("storage", "overlay"): {"metacopy": "true", "ceiling": "12"}}
     assert found.limits == Limits(max_ratio=100, max_entries=5, max_path=255)
@@ -99,6 +115,17 @@ def test_a_file_asked_for_replaces_the_others(file: Path, tmp_path: Path) -> Non
         ("[limits]\nmax-path = '1k'", "limits.max-path: expected a whole number above 0, not '1k'", None),
         ("[options.storage]\nvfs = 1", "options.storage.vfs: expected a table, not 1", None),
         ("[options.storage.vfs]\na = [1]", "options.storage.vfs: expected a text, a number or a truth", None),
+        ("offline = 1", "offline: expected true or false, not 1", None),
+        ("[registries.docker.io]\nblocked = true", "expected a host, or a host and the beginning", "docker.io"),
+        ('[registries."ghcr.io"]\nblocked = 1', "registries.ghcr.io: expected true or false", None),
+        (
+            '[registries."ghcr.io"]\nmirror = "x"',
+            "expected location, mirrors, blocked in it",
+            None,
+        ),
+        ('[registries."ghcr.io"]\nmirrors = "x"', "expected a list of mirrors", None),
+        ('[registries."ghcr.io"]\nlocation = "team"', "expected a host, or a host and the beginning", None),
+        ('[registries]\n"ghcr.io" = 1', "registries.ghcr.io: expected a table", None),
         ("= 1", "Invalid", None),
     ],
 )

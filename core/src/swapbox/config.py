@@ -15,7 +15,9 @@ from swapbox.paths import config_files
 
 CONFIG_VARIABLE = "SWAPBOX_CONFIG"
 
-SettingType = Literal["path", "text", "count", "table", "pools"]
+_PLACE = "expected a host, or a host and the beginning of a path"
+
+SettingType = Literal["path", "text", "count", "table", "pools", "flag", "rule"]
 
 
 class Setting(NamedTuple):
@@ -34,6 +36,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("limits.max-entries", "count"),
     Setting("limits.max-path", "count"),
     Setting("networks.pools", "pools"),
+    Setting("offline", "flag"),
+    Setting("registries.PREFIX", "rule"),
 )
 
 
@@ -50,12 +54,26 @@ class Limits(NamedTuple):
     max_path: int = 4095
 
 
+class Rule(NamedTuple):
+    """What is special about the images whose names begin in a certain way; see :mod:`swapbox.images.registries`.
+
+    :param location: what takes the place of that beginning; empty for itself.
+    :param mirrors: what does so before, in a pull, each as long as those before it do not have the image.
+    :param blocked: they are neither pulled nor pushed.
+    """
+
+    location: str = ""
+    mirrors: tuple[str, ...] = ()
+    blocked: bool = False
+
+
 class Config(NamedTuple):
     """What the configuration files say.
 
     :param drivers: the driver to use for a kind.
     :param options: settings of a driver by kind and name; as text, for the driver to check.
     :param pools: what new networks' subnets are cut from: a base with prefix length, and the size of a subnet.
+    :param registries: rules by the beginning of the names they are for; ``*`` is for all without one.
     :param sources: the file each key was read from.
     """
 
@@ -65,6 +83,8 @@ class Config(NamedTuple):
     options: Mapping[tuple[Kind, str], Mapping[str, str]] = {}
     limits: Limits = Limits()
     pools: tuple[tuple[str, int], ...] = ()
+    offline: bool = False
+    registries: Mapping[str, Rule] = {}
     sources: Mapping[str, Path] = {}
 
 
@@ -105,6 +125,12 @@ def _config(values: Mapping[str, Any], sources: Mapping[str, Path]) -> Config:
         options=options,
         limits=Limits(**limits),
         pools=values.get("networks.pools", ()),
+        offline=values.get("offline", False),
+        registries={
+            key.removeprefix("registries."): Rule(**value)
+            for key, value in values.items()
+            if key.startswith("registries.")
+        },
         sources=sources,
     )
 
@@ -131,6 +157,8 @@ def _settings(file: Path, table: Mapping[str, Any], *, prefix: str) -> Iterator[
     for name, value in table.items():
         key = prefix + name
         if setting := _find(key):
+            if setting.type == "rule" and name != "*" and not _is_place(name):
+                raise InvalidInput(f"{file}: {key}: {_PLACE}, not {name!r}", hint='write [registries."docker.io"]')
             try:
                 yield key, _CHECKS[setting.type](value)
             except ValueError as error:
@@ -143,6 +171,8 @@ def _settings(file: Path, table: Mapping[str, Any], *, prefix: str) -> Iterator[
 
 def _find(key: str) -> Setting | None:
     """Return the setting a key names; any driver's name stands for ``DRIVER``."""
+    if key.startswith("registries."):
+        key = "registries.PREFIX"
     parts = key.split(".", 2)
     if len(parts) == 3 and parts[0] == "options" and parts[1] in KINDS:
         key = "options.KIND.DRIVER"
@@ -181,6 +211,41 @@ def _count(value: object) -> int:
     return value
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("expected true or false")
+    return value
+
+
+def _rule(value: object) -> dict[str, Any]:
+    """Return the fields of a :class:`Rule` that are given."""
+    if not isinstance(value, dict):
+        raise ValueError("expected a table")
+    if unknown := value.keys() - set(Rule._fields):
+        raise ValueError(f"expected {', '.join(Rule._fields)} in it, and no {sorted(unknown)[0]!r}")
+    rule = {**value}
+    if "blocked" in rule:
+        _flag(rule["blocked"])
+    if "mirrors" in rule:
+        if not isinstance(rule["mirrors"], list):
+            raise ValueError("expected a list of mirrors")
+        rule["mirrors"] = tuple(_text(mirror) for mirror in rule["mirrors"])
+    places = (*rule.get("mirrors", ()), *([_text(rule["location"])] if "location" in rule else []))
+    if not all(map(_is_place, places)):
+        raise ValueError(_PLACE)
+    return rule
+
+
+def _is_place(text: str) -> bool:
+    """Say whether a text can be the beginning of an image's name with its host."""
+    from swapbox.references import Reference
+
+    try:
+        return Reference.parse(f"{text}/x/x").name == f"{text}/x/x"
+    except InvalidInput:
+        return False
+
+
 def _table(value: object) -> dict[str, str]:
     """Return driver options as the text that would be typed after ``--storage-opt NAME=``."""
     if not isinstance(value, dict):
@@ -212,4 +277,6 @@ _CHECKS: Mapping[SettingType, Callable[[object], Any]] = {
     "count": _count,
     "table": _table,
     "pools": _pools,
+    "flag": _flag,
+    "rule": _rule,
 }

@@ -8,8 +8,9 @@ only what has given nothing yet.
 A pull is: ``resolve`` the reference, ``manifest`` once or (with an index) twice, then ``open_blob`` for the config
 and for three layers at a time, *from several threads at once*.
 
-Optional powers, named in ``RegistrySpec.capabilities``: ``login`` is :class:`LoginDriver`; ``push`` and ``search``
-are reserved for interfaces of a later release.
+Optional powers, named in ``RegistrySpec.capabilities``: ``login`` is :class:`LoginDriver`; ``local`` says that the
+driver asks nobody else: it is used offline too, and the configuration's rules about registries are not for it;
+``push`` and ``search`` are reserved for interfaces of a later release.
 """
 
 from __future__ import annotations

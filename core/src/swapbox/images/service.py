@@ -156,6 +156,7 @@ class Images:
         from swapbox.images.lease import Lease
         from swapbox.images.progress import Silent
         from swapbox.images.pull import pull
+        from swapbox.images.registries import source
 
         engine, progress = self._engine, progress or Silent()
         reference = Reference.parse(text).with_default_tag()
@@ -163,7 +164,7 @@ class Images:
         with Lease(engine) as lease:
             pulled = pull(
                 reference,
-                registry=engine.selector.open("registry", name=registry),
+                registry=source(engine, registry),
                 content=lease.content,
                 platform=platform,
                 progress=progress,
