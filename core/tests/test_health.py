@@ -58,9 +58,9 @@ def test_an_image_cannot_ask_for_checks_without_a_pause() -> None:
 def test_a_check_in_shell_form_takes_the_images_shell() -> None:
     check = Healthcheck(("CMD-SHELL", "a b"))
     config = merge(ContainerConfig("x"), {"config": {"Cmd": ["x"], "Shell": ["/bin/ash", "-ec"]}})
-    assert command(check, config.shell) == ["/bin/ash", "-ec", "a b"]
+    assert command(check, config.shell_form) == ["/bin/ash", "-ec", "a b"]
     assert command(check, ()) == ["/bin/sh", "-c", "a b"]
-    assert command(Healthcheck(("CMD", "a", "b")), config.shell) == ["a", "b"]
+    assert command(Healthcheck(("CMD", "a", "b")), config.shell_form) == ["a", "b"]
 
 
 def test_a_check_of_an_unknown_kind_is_none() -> None:

@@ -20,7 +20,7 @@ LIGHT_CLICK = """
 import sys
 from swapbox.cli.light import import_click
 import_click()
-assert not {"inspect", "ast", "dis", "tokenize"} & set(sys.modules)
+assert not {"inspect", "ast", "dis", "tokenize", "uuid", "platform", "gettext", "locale"} & set(sys.modules)
 """
 
 CLICK = """

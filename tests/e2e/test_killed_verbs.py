@@ -141,7 +141,7 @@ def test_a_monitor_killed_as_it_restarts_leaves_an_exited_container(
     leaves_nothing(swapbox, clean)
 
 
-@pytest.mark.parametrize("place", ["execute:run_process", "execute:_listen", "runs:make_session"])
+@pytest.mark.parametrize("place", ["exec_run:run_process", "exec_run:_listen", "exec_run:make_session"])
 def test_a_monitor_of_an_exec_session_killed_at_its_start_harms_nobody(swapbox: Sandbox, place: str) -> None:
     swapbox.ok("run", "-d", "--name", "victim", *FOREVER)
     assert killed(swapbox, place, "after", "exec", "victim", "sleep", "991") == 1

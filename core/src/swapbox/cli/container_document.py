@@ -227,7 +227,7 @@ def _config(container: Container) -> dict[str, Any]:
         "Labels": dict(config.labels),
         **({"StopSignal": config.stop_signal} if config.stop_signal else {}),
         **({"StopTimeout": config.stop_timeout} if config.stop_timeout is not None else {}),
-        **({"Shell": list(config.shell)} if config.shell else {}),
+        **({"Shell": list(config.shell_form)} if config.shell_form else {}),
     }
 
 

@@ -12,6 +12,7 @@ from swapbox.cli.app import ClientError, engine_of, monitor_of, print_error
 from swapbox.cli.attach import SignalProxy, attach, check_terminal, terminal_size
 from swapbox.cli.detach import chosen_keys
 from swapbox.cli.groups import bad_value
+from swapbox.containers.execute import plan
 from swapbox.errors import CommandNotExecutable, InvalidFlag, InvalidInput
 
 if TYPE_CHECKING:
@@ -56,7 +57,10 @@ def _exec(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
     keys, details = chosen_keys(given["detach_keys"], engine.environment), _details(engine, given)
     attached = not given["detach"]
     with SignalProxy(leaves=True).installed() as proxy:
-        started = monitor.execute(engine, given["container"], details)
+        with engine.timed("resolve"):
+            container = engine.containers.find(given["container"])
+            order = plan(engine, container, details)
+        started = monitor.execute(engine, container.id, order)
         if not attached:
             return 0
         return attach(
@@ -71,7 +75,7 @@ def _exec(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
 
 
 def _details(engine: Engine, given: dict[str, Any]) -> dict[str, Any]:
-    """Return what :func:`swapbox.containers.execute.execute` wants to know, as plain values."""
+    """Return what :func:`swapbox.containers.execute.plan` wants to know, as plain values."""
     env: tuple[str, ...] = given["env"]
     for item in env:
         if not item.partition("=")[0]:

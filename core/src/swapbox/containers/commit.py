@@ -169,7 +169,7 @@ def _settings(container: Container, instructions: Sequence[str]) -> dict[str, An
         "Labels": dict(config.labels),
         "StopSignal": config.stop_signal,
         "Healthcheck": _healthcheck(config.healthcheck),
-        "Shell": list(config.shell),
+        "Shell": list(config.shell_form),
     }
     changed = apply_changes(own, instructions)
     if not changed.get("Entrypoint") and not changed.get("Cmd"):

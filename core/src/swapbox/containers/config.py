@@ -140,6 +140,7 @@ class ContainerConfig(NamedTuple):
     :param has_endpoints: its places in networks are in the database (:mod:`swapbox.networks.endpoints`).
     :param extra_hosts: lines for ``/etc/hosts``: name and address, or ``host-gateway`` for the host's.
     :param restart: the policy, empty for none; ``restart_retries`` is how often at most, 0 for without end.
+    :param shell_form: what runs a command of the image that is one text (``SHELL``); empty for ``/bin/sh -c``.
     :param attach: of ``stdin``, ``stdout`` and ``stderr``, those that ``run`` attaches to.
     :param uid_mappings: with ``userns`` ``private``: the ids of the container's user namespace.
     """
@@ -203,7 +204,7 @@ class ContainerConfig(NamedTuple):
     restart: str = ""
     restart_retries: int = 0
     healthcheck: Healthcheck | None = None
-    shell: tuple[str, ...] = ()
+    shell_form: tuple[str, ...] = ()
     attach: tuple[str, ...] = ()
     networks: tuple[Attachment, ...] = ()
     has_endpoints: bool = False
@@ -305,7 +306,7 @@ def merge(
         volumes=tuple(sorted({*_mapping(given, "Volumes"), *asked.volumes})),
         exposed_ports=tuple(sorted({*_mapping(given, "ExposedPorts"), *asked.exposed_ports})),
         healthcheck=_healthcheck(asked.healthcheck, _mapping(given, "Healthcheck")),
-        shell=_texts(given, "Shell"),
+        shell_form=_texts(given, "Shell"),
         platform="/".join(filter(None, (_text(image, name) for name in ("os", "architecture", "variant")))),
         image_id=image_id,
         top_chain=top_chain,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from swapbox.containers.checker import Checker
 from swapbox.containers.client import Client
 from swapbox.containers.launch import launch, rootfs_path
-from swapbox.containers.lifecycle import WAKE
 from swapbox.containers.records import Container, RunState
 from swapbox.containers.runs import make_session, tell_timings
 from swapbox.containers.session import RELIEVED_PATIENCE, Session, exit_code
+from swapbox.containers.spawn import WAKE
 from swapbox.containers.teardown import tear_down
 from swapbox.errors import CommandNotExecutable, SwapboxError, describe
 from swapbox.linux import syscalls

@@ -9,14 +9,18 @@ if TYPE_CHECKING:
     from swapbox.engine import Engine
 
 
-def happened(engine: Engine, container: Container, action: str, **attributes: str) -> None:
+def happened(engine: Engine, container: Container, action: str, **given: str) -> None:
     """Emit an event of a container; docs/events.md lists actions and their attributes.
 
     As in Docker its labels, image and name are attributes too, in this order of precedence.
     """
+    engine.emit("container", action, container.id, {**given, **attributes(container)})
+
+
+def attributes(container: Container) -> dict[str, str]:
+    """Return the attributes that all events of a container have."""
     config = container.config
-    given = {**attributes, **config.labels, "image": config.image, "name": container.name}
-    engine.emit("container", action, container.id, given)
+    return {**config.labels, "image": config.image, "name": container.name}
 
 
 def network_event(engine: Engine, container: Container, action: str) -> None:

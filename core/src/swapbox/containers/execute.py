@@ -1,8 +1,7 @@
-"""One more command in a running container: ``exec`` and health checks."""
+"""One more command in a running container, for ``exec`` and health checks: what exactly is to run."""
 
 from __future__ import annotations
 
-import _socket
 import json
 import os
 from collections.abc import Mapping
@@ -11,14 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from swapbox.containers.connect import connect
 from swapbox.containers.environment import environment
-from swapbox.containers.events import happened
+from swapbox.containers.exec_order import Place
 from swapbox.containers.options import parse_env
 from swapbox.containers.records import Container
-from swapbox.containers.stdio import Launch, Pipes, listen
 from swapbox.containers.users import resolve_user
-from swapbox.drivers.isolation import ExecRequest, Stdio
-from swapbox.errors import CommandNotExecutable, Conflict, InvalidInput, NotFound, SwapboxError, Unavailable
-from swapbox.paths import cgroup_path
+from swapbox.errors import CommandNotExecutable, Conflict, InvalidInput, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from swapbox.containers.config import ContainerConfig
@@ -26,33 +22,23 @@ if TYPE_CHECKING:
     from swapbox.engine import Engine
 
 
-def execute(engine: Engine, container: Container, details: Mapping[str, Any]) -> Launch:
-    """Run a command in a container, with stdio of its own; the calling process becomes its monitor.
+def plan(engine: Engine, container: Container, details: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the order for the monitor of a command, as plain values; see :meth:`exec_run.ExecRun.start`.
 
     :param details: ``args``, an ``exec_id``, and what differs from the container's own: ``env``, ``workdir``,
         ``user``, ``tty``, ``stdin``, ``privileged``, ``console_size``.
     :raises Conflict: the container does not run.
-    :raises CommandNotExecutable: the command is not there or cannot be executed.
+    :raises CommandNotExecutable: there is no such user, or the working directory is no path.
     """
     check_running(container)
-    exec_id = details["exec_id"]
     process = process_of(engine, container, details)
-    command = f"{details['args'][0]} {' '.join(details['args'][1:])}"  # with a space at the end, as Docker
-    happened(engine, container, f"exec_create: {command}", execID=exec_id)
-    pipes = Pipes.open(terminal=details["tty"], stdin=details["stdin"])
-    pid = run_process(engine, container, process, pipes.stdio, console=pipes.console_fd)
-    streams = pipes.kept()
-    listener = _listen(engine, container, exec_id, pid)
-    happened(engine, container, f"exec_start: {command}", execID=exec_id)
-    return Launch(pid, streams, listener, None)
-
-
-def _listen(engine: Engine, container: Container, exec_id: str, pid: int) -> _socket.socket:
-    try:
-        return listen(engine.paths.container_run(container.id), socket_name(exec_id))
-    except FileNotFoundError:  # torn down, and the command with it
-        os.waitpid(pid, 0)
-        raise Conflict(f"container {container.id} is not running") from None
+    return {
+        "place": Place.of(container).plain(),
+        "process": process,
+        "exec_id": details["exec_id"],
+        "stdin": details["stdin"],
+        "attach": details["attach"],
+    }
 
 
 def check_running(container: Container) -> None:
@@ -64,30 +50,6 @@ def check_running(container: Container) -> None:
         raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
     if status != "running":
         raise Conflict(f"container {container.id} is not running")
-
-
-def run_process(
-    engine: Engine,
-    container: Container,
-    process: Mapping[str, Any],
-    stdio: Stdio | None,
-    *,
-    console: int | None = None,
-) -> int:
-    """Run an OCI process in the container's namespaces and cgroup; return its pid, a child of the caller."""
-    config = container.config
-    isolation = engine.selector.open("isolation", made_with=config.isolation)
-    try:
-        cgroup = engine.selector.open("cgroup", made_with=config.cgroup).open(cgroup_path(container.id))
-        try:
-            return isolation.exec(ExecRequest(container.id, process, stdio, console, cgroup))
-        finally:
-            cgroup.close()
-    except SwapboxError as error:
-        if container.state.init is not None and container.state.init.alive():
-            raise
-        # Whatever could not be found or joined any more, this is why.
-        raise Conflict(f"container {container.id} is not running") from error
 
 
 def process_of(engine: Engine, container: Container, details: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,17 +111,6 @@ def _user(root: Path, text: str, config: ContainerConfig) -> User:
         return resolve_user(root, text, group_add=config.group_add)
     except (InvalidInput, NotFound) as error:
         raise CommandNotExecutable(error.message, exit_code=126, hint=error.hint) from None
-
-
-def ended(engine: Engine, container: Container, exec_id: str, code: int) -> None:
-    """Clean up after a command that has ended."""
-    (engine.paths.container_run(container.id) / socket_name(exec_id)).unlink(missing_ok=True)
-    happened(engine, container, "exec_die", execID=exec_id, exitCode=str(code))
-
-
-def socket_name(exec_id: str) -> str:
-    """Return where the monitor of an exec session listens, in the container's run directory."""
-    return f"exec-{exec_id}.sock"
 
 
 def exec_ids(engine: Engine, container_id: str) -> list[str]:

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swapbox.containers.container_run import ContainerRun
 from swapbox.containers.launch import log_info, open_log
-from swapbox.containers.runs import ExecRun, Run, resumed, stay
+from swapbox.containers.runs import Run, resumed, stay
 from swapbox.containers.session import Session, restore
 from swapbox.engine import Engine
 from swapbox.errors import NotFound
@@ -22,9 +23,9 @@ _PACKAGES = ("swapbox", "swapbox.containers")
 
 def hand_over(run: Run) -> Session:
     """Execute ``lean.py`` in this process; return the session when that is impossible."""
-    logged = not isinstance(run, ExecRun)
+    logged = run if isinstance(run, ContainerRun) else None
     try:
-        recipe = _log_recipe(run) if logged else None
+        recipe = _log_recipe(logged) if logged else None
     except Exception:  # a faulty plugin, or one that was removed since: nothing more is wanted of it
         recipe = None
     if logged and recipe is None:
@@ -40,10 +41,10 @@ def hand_over(run: Run) -> Session:
     os.set_inheritable(fd, True)  # noqa: FBT003
     script = os.fspath(Path(__file__).with_name("lean.py"))
     try:
-        os.execv(sys.executable, [sys.executable, "-I", "-S", script, str(fd), run.container.id])
+        os.execv(sys.executable, [sys.executable, "-I", "-S", script, str(fd), run.identity[0]])
     except OSError:  # the interpreter is gone, as in the middle of an upgrade: go on as we are
         os.close(fd)
-        return restore(state["session"], writer=open_log(run.engine, run.container) if logged else None)
+        return restore(state["session"], writer=open_log(logged.engine, logged.container) if logged else None)
 
 
 def interpreter() -> dict[str, Any]:
@@ -62,7 +63,7 @@ def memory_file(state: Mapping[str, Any]) -> int:
     return fd
 
 
-def _log_recipe(run: Run) -> tuple[str, str, tuple[Any, ...]] | None:
+def _log_recipe(run: ContainerRun) -> tuple[str, str, tuple[Any, ...]] | None:
     engine, container = run.engine, run.container
     choice = engine.selector.choose("logging", made_with=container.config.logging)
     if "recipe" not in choice.offer.spec.capabilities:

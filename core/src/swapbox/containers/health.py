@@ -92,11 +92,13 @@ def command(check: Healthcheck, shell: Sequence[str]) -> list[str]:
 
 
 def _run(engine: Engine, container: Container, config: Healthcheck) -> Probe:
-    from swapbox.containers.execute import process_of, run_process
+    from swapbox.containers.exec_order import Place
+    from swapbox.containers.exec_run import run_process
+    from swapbox.containers.execute import process_of
     from swapbox.drivers.isolation import Stdio
 
     details = {
-        "args": command(config, container.config.shell),
+        "args": command(config, container.config.shell_form),
         "env": (),
         "workdir": "",
         "user": "",
@@ -109,7 +111,7 @@ def _run(engine: Engine, container: Container, config: Healthcheck) -> Probe:
     ours, theirs = os.pipe()
     try:
         process = process_of(engine, container, details)
-        pid = run_process(engine, container, process, Stdio(null, theirs, theirs))
+        pid = run_process(engine, Place.of(container), process, Stdio(null, theirs, theirs))
     except CommandNotExecutable as error:
         return Probe(start, time.time_ns(), -1, error.message)
     os.close(theirs)

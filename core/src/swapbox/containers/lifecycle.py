@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from swapbox.containers.events import happened
 from swapbox.containers.records import RUNNING, Container, RunState
+from swapbox.containers.spawn import WAKE
 from swapbox.errors import AlreadyRunning, Conflict, InvalidInput, NotFound, Unavailable
 from swapbox.linux.process import Process, boot_id
 
@@ -22,9 +23,6 @@ KILL_SECONDS = 10.0
 """How long a killed process may take to end."""
 
 _LOOK_SECONDS = 0.01
-
-WAKE = signal.SIGUSR1
-"""Tells a monitor that waits to restart its container to look at the record again; ignored by any other."""
 
 
 class Lifecycle:

@@ -22,18 +22,18 @@ import signal
 from collections.abc import Collection, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from swapbox.containers.client import Client
-from swapbox.containers.events import happened
-from swapbox.containers.lifecycle import WAKE
-from swapbox.containers.records import Container
 from swapbox.containers.runs import Run, stay
-from swapbox.containers.spawn import plain_error
+from swapbox.containers.spawn import WAKE, plain_error
 from swapbox.drivers.common import Kind
 from swapbox.engine import Engine
 from swapbox.errors import NotFound, SwapboxError, Unavailable, describe
 from swapbox.linux import syscalls
+
+if TYPE_CHECKING:
+    from swapbox.containers.records import Container
 
 _START: tuple[Kind, ...] = ("isolation", "cgroup", "logging", "network", "storage")
 _DRIVERS: Mapping[str, tuple[Kind, ...]] = {"run": _START, "start": _START, "exec": ("isolation", "cgroup")}
@@ -41,7 +41,7 @@ _SERVICE = ("containers.service", "containers.container_run", "containers.seccom
 _MODULES: Mapping[str, tuple[str, ...]] = {
     "run": (*_SERVICE, "containers.flags", "images.service"),
     "start": _SERVICE,
-    "exec": ("containers.service", "containers.execute"),
+    "exec": ("containers.exec_run",),
 }
 _DRIVER_FLAGS = (
     *("storage", "isolation", "runtime", "cgroup", "logging", "network_driver", "network", "volume_driver"),
@@ -96,7 +96,7 @@ def _obey(sock: _socket.socket, orders: BinaryIO, verb: str) -> Run | None:
             client.output = details["attach"]
             client.ends_input = details["ends_input"]
             if kind == "exec":
-                from swapbox.containers.runs import ExecRun
+                from swapbox.containers.exec_run import ExecRun
 
                 return ExecRun.start(engine, details, client)
             container = _container(engine, kind, details, sock)
@@ -104,6 +104,8 @@ def _obey(sock: _socket.socket, orders: BinaryIO, verb: str) -> Run | None:
                 from swapbox.containers.container_run import ContainerRun
 
                 if details["attach"]:
+                    from swapbox.containers.events import happened
+
                     happened(engine, container, "attach")
                 return ContainerRun.start(engine, container, client=client, console_size=details["console_size"])
             _tell(sock, b"P", b"")
@@ -192,7 +194,7 @@ def _warm_up(engine: Engine, verb: str) -> None:
             if verb != "exec" and "warm" in engine.selector.choose(kind).offer.spec.capabilities:
                 driver.warm_up()
     with contextlib.suppress(SwapboxError):
-        if engine.paths.db.exists():
+        if verb != "exec" and engine.paths.db.exists():
             engine.records.name_taken("")
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from swapbox.containers.checker import Checker
 from swapbox.containers.client import Client
 from swapbox.containers.lines import LineSplitter
-from swapbox.containers.records import Container
-from swapbox.containers.session import Session, exit_code
-from swapbox.containers.stdio import Launch
+from swapbox.containers.session import Session
 
 if TYPE_CHECKING:
+    from swapbox.containers.stdio import Launch
     from swapbox.engine import Engine
 
 WARM_SECONDS = 1.0
@@ -32,13 +30,8 @@ class Run(Protocol):
         ...
 
     @property
-    def container(self) -> Container:
-        """The container it runs in."""
-        ...
-
-    @property
     def identity(self) -> tuple[str, ...]:
-        """What :func:`resumed` makes it from again, with its session."""
+        """What :func:`resumed` makes it from again, with its session; the container's id comes first."""
         ...
 
     def end(self, status: int) -> Run | None:
@@ -66,44 +59,10 @@ def resumed(engine: Engine, identity: tuple[str, ...], session: Session) -> Run:
         from swapbox.containers.container_run import ContainerRun
 
         return ContainerRun(engine, engine.records.find(identity[0]), session)
-    return ExecRun(engine, engine.records.find(identity[0]), session, exec_id=identity[1])
+    from swapbox.containers.exec_order import Place
+    from swapbox.containers.exec_run import ExecRun
 
-
-class ExecRun:
-    """One more command in a running container (``exec``)."""
-
-    def __init__(self, engine: Engine, container: Container, session: Session, *, exec_id: str) -> None:
-        self.engine = engine
-        self.container = container
-        self.session = session
-        self.exec_id = exec_id
-
-    @classmethod
-    def start(cls, engine: Engine, details: dict[str, Any], client: Client) -> ExecRun:
-        """Start the command; raises as :func:`swapbox.containers.execute.execute`."""
-        from swapbox.containers.execute import execute
-
-        os.chdir("/")
-        container = engine.containers.find(details["container"])
-        client.send(b"C" + container.id.encode())  # it was asked for by whatever name
-        with engine.timed("exec"):
-            started = execute(engine, container, details)
-        tell_timings(engine, [client])
-        return cls(engine, container, make_session(started, client), exec_id=details["exec_id"])
-
-    @property
-    def identity(self) -> tuple[str, ...]:
-        """The container's id and the session's."""
-        return self.container.id, self.exec_id
-
-    def end(self, status: int) -> None:
-        """Remove the socket, and tell the clients."""
-        from swapbox.containers.execute import ended
-
-        with self.engine.timed("teardown"):
-            ended(self.engine, self.container, self.exec_id, exit_code(status))
-        tell_timings(self.engine, self.session.clients)
-        self.session.end(status)
+    return ExecRun(engine, Place.of(engine.records.find(identity[0])), session, exec_id=identity[1])
 
 
 def tell_timings(engine: Engine, clients: Iterable[Client]) -> None:

@@ -15,9 +15,10 @@ from swapbox.containers import names
 from swapbox.containers.config import ContainerConfig, merge
 from swapbox.containers.connect import send_packet
 from swapbox.containers.events import happened
-from swapbox.containers.lifecycle import KILL_SECONDS, WAKE, Lifecycle
+from swapbox.containers.lifecycle import KILL_SECONDS, Lifecycle
 from swapbox.containers.lifecycle import claimed as claimed_state
 from swapbox.containers.records import Container, RunState
+from swapbox.containers.spawn import WAKE
 from swapbox.errors import Conflict, NotFound, Unavailable, Unsupported
 from swapbox.store.owners import OWNER_LABEL, owner
 

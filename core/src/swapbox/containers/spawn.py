@@ -20,12 +20,16 @@ import _socket
 import contextlib
 import marshal
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from swapbox.engine import Engine
     from swapbox.errors import SwapboxError
+
+WAKE = signal.SIGUSR1
+"""Tells a monitor that waits to restart its container to look at the record again; ignored by any other."""
 
 _PACKET = 65536
 _DEATH_SECONDS = 10.0
@@ -100,14 +104,14 @@ class Monitor:
         details = {"attach": attach, "ends_input": False, "console_size": console_size}
         return self._begin(engine, "start", container_id, details)
 
-    def execute(self, engine: "Engine", container_id: str, details: Mapping[str, Any]) -> "Started":
+    def execute(self, engine: "Engine", container_id: str, order: Mapping[str, Any]) -> "Started":
         """Run one more command in a container; raises as :meth:`run`.
 
-        :param details: see :func:`swapbox.containers.execute.execute`; with ``attach``, output comes over the
+        :param order: what :func:`swapbox.containers.execute.plan` returns; with ``attach``, output comes over the
             socket.
         """
-        started = self._begin(engine, "exec", container_id, {**details, "ends_input": details["attach"]})
-        return started._replace(socket=f"exec-{details['exec_id']}.sock")
+        started = self._begin(engine, "exec", container_id, {**order, "ends_input": order["attach"]})
+        return started._replace(socket=f"exec-{order['exec_id']}.sock")
 
     def _begin(self, engine: "Engine", kind: str, container_id: str, details: dict[str, Any]) -> "Started":
         self._container_id, self._kind = container_id, kind
