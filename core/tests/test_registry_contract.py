@@ -4,9 +4,10 @@ import pytest
 
 from swapbox.testing.memory_registry import MemoryRegistry
 from swapbox.testing.registry import RegistryDriverContract
+from swapbox.testing.registry_push import PushContract
 
 
-class TestMemoryRegistry(RegistryDriverContract):
+class _Memory:
     @pytest.fixture
     def server(self) -> MemoryRegistry:
         return MemoryRegistry()
@@ -14,3 +15,11 @@ class TestMemoryRegistry(RegistryDriverContract):
     @pytest.fixture
     def driver(self, server: MemoryRegistry) -> MemoryRegistry:
         return server
+
+
+class TestMemoryRegistry(_Memory, RegistryDriverContract):
+    pass
+
+
+class TestPush(_Memory, PushContract):
+    pass

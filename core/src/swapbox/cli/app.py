@@ -40,6 +40,7 @@ FLAG_ERROR = 125
 # Where each verb lives; its module is imported when the verb is used.
 _VERBS = {
     "pull": "images",
+    "push": "push",
     "images": "image_list",
     "tag": "images",
     "login": "login",
@@ -88,7 +89,7 @@ _VERBS = {
 _FUNCTIONS = {"exec": "exec_", "import": "import_"}  # words of Python's
 
 # Verbs of Docker's that are still to come: one of these is no misspelling.
-_TO_COME = ("build", "network", "push", "search")
+_TO_COME = ("build", "network", "search")
 
 
 class Verbs(Group):

@@ -13,7 +13,7 @@ _BAR = 50
 _WIDE = 110
 """A terminal must have more columns than this for bars, as with Docker."""
 _SECONDS = 0.1
-_WITH_BAR = frozenset({words.DOWNLOADING, words.EXTRACTING, words.LOADING})
+_WITH_BAR = frozenset({words.DOWNLOADING, words.EXTRACTING, words.LOADING, words.PUSHING})
 _UNFINISHED = frozenset({words.PULLING, words.WAITING, words.DOWNLOADING, words.VERIFYING})
 
 

@@ -73,7 +73,7 @@ image = Noun(
     help="Manage images.",
     epilog="Example: swapbox image ls",
     verbs={
-        **_same("history", "import", "load", "pull", "save", "tag"),
+        **_same("history", "import", "load", "pull", "push", "save", "tag"),
         "from-host": "images:from_host",
         "inspect": "inspect:image_inspect",
         "ls": "images",

@@ -1,4 +1,4 @@
-"""What ``pull`` prints while it goes on: bars in a terminal, else one line per change of a layer's state."""
+"""What ``pull`` and ``push`` print meanwhile: bars in a terminal, else one line per change of a layer's state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swapbox.images import progress as words
 if TYPE_CHECKING:
     from swapbox.cli.bars import Bars
 
-_SILENT = frozenset({"Downloading", "Extracting"})
+_SILENT = frozenset({"Downloading", "Extracting", "Pushing"})
 
 
 def shown(*, err: bool = False) -> Lines | Bars:

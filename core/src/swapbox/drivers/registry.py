@@ -8,15 +8,19 @@ only what has given nothing yet.
 A pull is: ``resolve`` the reference, ``manifest`` once or (with an index) twice, then ``open_blob`` for the config
 and for three layers at a time, *from several threads at once*.
 
-Optional powers, named in ``RegistrySpec.capabilities``: ``login`` is :class:`LoginDriver`; ``local`` says that the
-driver asks nobody else: it is used offline too, and the configuration's rules about registries are not for it;
-``push`` and ``search`` are reserved for interfaces of a later release.
+A push is: ``has_blob`` and ``push_blob`` for every blob, *from several threads at once*, then ``push_manifest``
+for each manifest, and for the index if there is one: what names something comes after it. As with a pull, the
+caller goes on with a blob that breaks off: it calls ``push_blob`` once more.
+
+Optional powers, named in ``RegistrySpec.capabilities``: ``push`` is :class:`PushDriver`, ``login`` is
+:class:`LoginDriver`; ``local`` says that the driver asks nobody else: it is used offline too, and the
+configuration's rules about registries are not for it; ``search`` is reserved for an interface of a later release.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO, Protocol
 
 from swapbox.descriptors import Descriptor
 from swapbox.drivers.common import DriverSpec
@@ -99,6 +103,37 @@ class LoginDriver(Protocol):
 
         :raises SwapboxError: it cannot be forgotten.
         """
+        ...
+
+
+class PushDriver(RegistryDriver, Protocol):
+    """Capability ``push``: images can be put there, too. Raises as :class:`RegistryDriver`."""
+
+    def has_blob(self, reference: Reference, descriptor: Descriptor) -> bool:
+        """Say whether the reference's repository has a blob."""
+        ...
+
+    def push_blob(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        open_at: Callable[[int], BinaryIO],
+        *,
+        mount_from: Sequence[str] = (),
+        sent: Callable[[int], object] = lambda _offset: None,
+    ) -> str | None:
+        """Put a blob into the reference's repository; go on where an earlier call broke off, if possible.
+
+        :param open_at: gives the blob's bytes from an offset on; called again for what has to be sent once more.
+        :param mount_from: paths of repositories on the same host that may have the blob already.
+        :param sent: told how many bytes are sent; may raise to end the transfer.
+        :returns: the repository whose blob is used here too; None when the bytes were sent.
+        :raises Unavailable: the connection broke; what was sent may still be there for the next call.
+        """
+        ...
+
+    def push_manifest(self, reference: Reference, descriptor: Descriptor, data: bytes) -> None:
+        """Put a manifest or index under the reference's digest, or its tag, once all that it names is there."""
         ...
 
 

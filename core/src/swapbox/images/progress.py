@@ -1,4 +1,4 @@
-"""What a pull tells while it goes on, in Docker's words."""
+"""What a pull or a push tells while it goes on, in Docker's words."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ EXTRACTING = "Extracting"
 PULLED = "Pull complete"
 EXISTS = "Already exists"
 LOADING = "Loading layer"
+PREPARING = "Preparing"
+PUSHING = "Pushing"
+PUSHED = "Pushed"
+THERE = "Layer already exists"
+FOREIGN = "Skipped foreign layer"
+
+
+def mounted(repository: str) -> str:
+    """Return the status of a layer that is used from another repository of the same registry."""
+    return f"Mounted from {repository}"
 
 
 def retrying(seconds: int) -> str:

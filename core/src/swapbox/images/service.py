@@ -1,4 +1,4 @@
-"""What can be done with images: pull, find, list, tag, remove, unpack."""
+"""What can be done with images: pull, push, find, list, tag, remove, unpack."""
 
 from __future__ import annotations
 
@@ -254,6 +254,25 @@ class Images:
             "INSERT INTO image_names VALUES (?,?) ON CONFLICT (name) DO UPDATE SET image = excluded.image",
             ((name, image_id) for name in names),
         )
+
+    def push(
+        self,
+        text: str,
+        *,
+        platform: str | None = None,
+        registry: str | None = None,
+        progress: Progress | None = None,
+    ) -> Descriptor:
+        """Send an image to the registry that its name says; return what is there now: a manifest or an index.
+
+        :param platform: send the manifest for this platform only.
+        :param registry: the registry driver to use instead of the default one.
+        :raises SwapboxError: see :func:`swapbox.images.push.push_image`.
+        """
+        from swapbox.images.push import push_image
+
+        reference = Reference.parse(text).with_default_tag()
+        return push_image(self._engine, reference, platform=platform, registry=registry, progress=progress)
 
     def from_host(
         self, text: str, programs: Sequence[str], *, output: Path | None = None, storage: str | None = None

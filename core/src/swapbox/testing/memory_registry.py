@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO
 
 from swapbox.descriptors import Descriptor, digest_of
-from swapbox.errors import DataError, NotFound, Unavailable
+from swapbox.distribution.store import Manifest
+from swapbox.errors import DataError, NotFound, Unavailable, Unsupported
 from swapbox.references import Reference
-from swapbox.testing.registry_contents import Manifest, RegistryContents
+from swapbox.testing.registry_contents import RegistryContents
+
+_PIECE = 64 * 1024
 
 
 class MemoryReader:
@@ -43,6 +47,8 @@ class MemoryRegistry(RegistryContents):
 
     :ivar opened: digest and offset of every blob that was asked for.
     :ivar before_read: is called with digest and position before each read of a blob, and may raise or wait.
+    :ivar received: blobs that were pushed, by repository and digest.
+    :ivar before_write: is called with digest and position before each piece of a pushed blob, and may raise.
     :ivar resumes: can start a blob at an offset.
     """
 
@@ -51,6 +57,9 @@ class MemoryRegistry(RegistryContents):
         self.opened: list[tuple[str, int]] = []
         self.before_read: Callable[[str, int], None] = lambda _digest, _position: None
         self.resumes = True
+        self.received: dict[tuple[str, str], bytes] = {}
+        self.partial: dict[tuple[str, str], bytearray] = {}
+        self.before_write: Callable[[str, int], None] = lambda _digest, _position: None
 
     def resolve(self, reference: Reference) -> Descriptor:
         """Return the descriptor of what the reference names."""
@@ -82,6 +91,41 @@ class MemoryRegistry(RegistryContents):
         if not tags:
             raise NotFound(f"repository {reference.familiar_name} not found: name unknown")
         yield from tags
+
+    def has_blob(self, reference: Reference, descriptor: Descriptor) -> bool:
+        """Say whether the repository has a blob."""
+        return (reference.path, descriptor.digest) in self.received
+
+    def push_blob(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        open_at: Callable[[int], BinaryIO],
+        *,
+        mount_from: Sequence[str] = (),
+        sent: Callable[[int], object] = lambda _offset: None,
+    ) -> str | None:
+        """Take a blob, in pieces."""
+        key = reference.path, descriptor.digest
+        for source in mount_from:
+            if (source, descriptor.digest) in self.received:
+                self.received[key] = self.received[source, descriptor.digest]
+                return source
+        partial = self.partial.setdefault(key, bytearray())
+        with open_at(len(partial)) as file:
+            while data := file.read(_PIECE):
+                self.before_write(descriptor.digest, len(partial))
+                sent(len(partial))
+                partial += data
+        if digest_of(bytes(partial)) != descriptor.digest:
+            raise Unsupported(f"blob {descriptor.digest} has another digest")
+        self.received[key] = bytes(self.partial.pop(key))
+        self.add_blob(self.received[key])
+        return None
+
+    def push_manifest(self, reference: Reference, descriptor: Descriptor, data: bytes) -> None:
+        """Take a manifest."""
+        self.add_manifest(reference.path, reference.tag, descriptor.media_type, data)
 
     def close(self) -> None:
         """Do nothing."""

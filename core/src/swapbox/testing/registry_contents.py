@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from swapbox.descriptors import (
     DOCKER_CONFIG,
@@ -22,17 +22,8 @@ from swapbox.descriptors import (
     Descriptor,
     digest_of,
 )
+from swapbox.distribution.store import Manifest, Source
 from swapbox.references import Reference
-
-Source = bytes | Path
-"""The bytes of a blob, in memory or in a file."""
-
-
-class Manifest(NamedTuple):
-    """A manifest as it was pushed."""
-
-    media_type: str
-    data: bytes
 
 
 class RegistryContents:

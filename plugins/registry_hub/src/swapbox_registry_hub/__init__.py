@@ -10,6 +10,7 @@ from swapbox.drivers.common import Option
 _OPTIONS = (
     Option("timeout", "seconds to wait for an answer, and for each part of it", "60"),
     Option("retries", "how often a request is tried again after 429 and 5xx", "3"),
+    Option("part", "bytes of a layer that are sent in one request at most; all when it is empty", ""),
     Option("longest-wait", "seconds of the longest wait that a registry may ask for", "60"),
     Option(
         "insecure",
@@ -34,7 +35,7 @@ def swapbox_registries() -> Iterator[RegistrySpec]:
         name="hub",
         summary="Docker Hub and every OCI registry, over HTTPS",
         factory=_open,
-        capabilities=frozenset({"login"}),
+        capabilities=frozenset({"login", "push"}),
         priority=100,
         options=_OPTIONS,
     )

@@ -13,6 +13,8 @@ from requests.adapters import HTTPAdapter
 from swapbox import __version__
 from swapbox_registry_hub.hosts import Hosts
 
+_BLOCK = 256 * 1024
+
 
 class Connections:
     """Makes sessions: no cookies, no ``.netrc``, nothing from the environment that :class:`Hosts` does not say."""
@@ -50,7 +52,8 @@ class _Adapter(HTTPAdapter):
         super().__init__(pool_connections=8, pool_maxsize=8)
 
     def init_poolmanager(self, *args: Any, **settings: Any) -> None:
-        super().init_poolmanager(*args, **settings, ssl_context=self._context)
+        # With the usual blocks of 16 KiB, Python sends layers more slowly than many networks carry them.
+        super().init_poolmanager(*args, **{**settings, "blocksize": _BLOCK}, ssl_context=self._context)
 
     def proxy_manager_for(self, proxy: str, **settings: Any) -> Any:
         return super().proxy_manager_for(proxy, **settings, ssl_context=self._context)

@@ -1,12 +1,13 @@
-"""The driver ``hub``: the pulling half of the OCI distribution-spec 1.1, which Docker Hub speaks too."""
+"""The driver ``hub``: the OCI distribution-spec 1.1, which Docker Hub speaks too."""
 
 from __future__ import annotations
 
 import json
 import re
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
+from typing import BinaryIO
 
 import requests
 
@@ -29,6 +30,7 @@ from swapbox_registry_hub.hosts import Hosts
 from swapbox_registry_hub.login import Login
 from swapbox_registry_hub.patience import Patience
 from swapbox_registry_hub.transport import Transport
+from swapbox_registry_hub.uploads import Uploads
 from swapbox_registry_hub.wire import content_length, error_body, read_all
 
 _ACCEPT = {"Accept": ", ".join(sorted(INDEXES | MANIFESTS))}
@@ -46,6 +48,7 @@ class Driver:
 
     :param timeout: seconds to wait for an answer and for each part of it.
     :param hosts: knows what is special about hosts.
+    :param part: bytes of a blob that are sent in one request at most; None for all.
     :param keyring: finds log-ins.
     :param patience: decides how often something is tried again, and when.
     """
@@ -55,6 +58,7 @@ class Driver:
         *,
         timeout: float = 60.0,
         hosts: Hosts | None = None,
+        part: int | None = None,
         keyring: Keyring,
         patience: Patience | None = None,
     ) -> None:
@@ -64,6 +68,7 @@ class Driver:
         self._hosts = hosts = hosts or Hosts()
         login = Login(keyring, may_send_in_clear=hosts.is_insecure)
         self._transport = Transport(login, timeout=timeout, hosts=hosts, patience=patience)
+        self._uploads = Uploads(self._transport, part=part)
 
     @classmethod
     def from_options(cls, options: Mapping[str, str], *, warn: Callable[[str], None]) -> Driver:
@@ -74,6 +79,7 @@ class Driver:
         return cls(
             timeout=settings.seconds(options, "timeout", least=0.001),
             hosts=settings.hosts(options),
+            part=settings.part(options),
             keyring=Keyring(warn=warn),
             patience=settings.patience(options, warn=warn),
         )
@@ -153,6 +159,26 @@ class Driver:
     def log_out(self, host: str) -> None:
         """Forget what is kept for a host, in Docker's configuration file or a credential helper."""
         self._keyring.erase(host)
+
+    def has_blob(self, reference: Reference, descriptor: Descriptor) -> bool:
+        """Say whether the repository has a blob."""
+        return self._uploads.has(reference, descriptor)
+
+    def push_blob(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        open_at: Callable[[int], BinaryIO],
+        *,
+        mount_from: Sequence[str] = (),
+        sent: Callable[[int], object] = lambda _offset: None,
+    ) -> str | None:
+        """Put a blob into the repository; return the one it is mounted from, None when it was sent."""
+        return self._uploads.push(reference, descriptor, open_at, mount_from=mount_from, sent=sent)
+
+    def push_manifest(self, reference: Reference, descriptor: Descriptor, data: bytes) -> None:
+        """Put a manifest or index under the reference's digest or tag."""
+        self._uploads.push_manifest(reference, descriptor, data)
 
     def close(self) -> None:
         """Close connections; calling it twice is fine."""

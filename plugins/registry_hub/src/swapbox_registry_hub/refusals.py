@@ -36,6 +36,14 @@ def denied(reference: Reference, body: bytes) -> PermissionDenied:
     )
 
 
+def push_denied(reference: Reference, body: bytes) -> PermissionDenied:
+    """Return the error for 401 and 403 in a push, in the registry's words as Docker has it."""
+    return PermissionDenied(
+        detail(body) or "denied: requested access to the resource is denied",
+        hint=f"may you push to {reference.familiar_name}? To log in: swapbox login {reference.host}",
+    )
+
+
 def login_failed(host: str, body: bytes) -> PermissionDenied:
     """Return the error for a user name and password that the registry does not take."""
     said = detail(body) or "incorrect username or password"
@@ -52,6 +60,12 @@ def login_refused(url: str, status: int) -> PermissionDenied | Unavailable:
     return Unavailable(message)
 
 
+def not_taken(reference: Reference, status: int, body: bytes) -> Unsupported:
+    """Return the error for a blob or manifest that cannot be pushed, whoever asks."""
+    said = detail(body) or f"received unexpected HTTP status: {status} {_phrase(status)}"
+    return Unsupported(f"registry {reference.host} does not take {reference.familiar_name}: {said}")
+
+
 def failing(host: str, status: int, body: bytes, *, limit: str = "") -> Unavailable | Unsupported:
     """Return the error for 429, 5xx and what else is not expected.
 
@@ -66,6 +80,10 @@ def failing(host: str, status: int, body: bytes, *, limit: str = "") -> Unavaila
     message = (
         f"registry {host}: received unexpected HTTP status: {status} {_phrase(status)}{said and f' ({said})'}"
     )
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return Unsupported(
+            message, hint="send layers in smaller parts: set the option part of the registry driver"
+        )
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return Unsupported(message)
     return Unavailable(message, hint="the fault is the registry's: try again later")

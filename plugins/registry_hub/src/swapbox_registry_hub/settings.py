@@ -48,6 +48,21 @@ def patience(options: Mapping[str, str], *, warn: Callable[[str], None]) -> Pati
     return Patience(retries=int(text), longest=seconds(options, "longest-wait", least=0.0), warn=warn)
 
 
+def part(options: Mapping[str, str]) -> int | None:
+    """Read ``part``; 64 KiB are the least, since each part costs a request.
+
+    :raises InvalidInput: it is no number of bytes.
+    """
+    text = options.get("part", "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) < 65536:
+        raise InvalidInput(
+            f"invalid part {text!r} of the registry driver hub", hint="give it in bytes, 65536 or more"
+        )
+    return int(text)
+
+
 def seconds(options: Mapping[str, str], name: str, *, least: float) -> float:
     """Read a number of seconds, a day at most.
 

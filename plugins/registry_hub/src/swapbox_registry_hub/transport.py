@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 import requests
 
@@ -23,6 +24,9 @@ CONNECT_TIMEOUT = 10.0
 _HUB = "registry-1.docker.io"
 _REDIRECTS = 10
 _REDIRECTED = {301, 302, 303, 307, 308}
+
+Body = Callable[[], Any] | Mapping[str, str] | bytes | None
+"""What is sent: a form, bytes, or something that gives a file to read from each time it is sent."""
 
 
 class Transport:
@@ -76,33 +80,44 @@ class Transport:
             raise refusals.login_refused(response.url, response.status_code)
 
     def request(
-        self, method: str, url: str, *, reference: Reference, headers: Mapping[str, str]
+        self,
+        method: str,
+        url: str,
+        *,
+        reference: Reference,
+        headers: Mapping[str, str],
+        data: Body = None,
+        pushing: bool = False,
     ) -> requests.Response:
         """Send a request for something of a repository, log in when asked to, try again what may pass.
 
         The answer's body is still to be read. Its status is a success, 404, 405 or 416.
 
+        :param data: a file is sent once, since nobody knows how much of it has arrived.
+        :param pushing: it is part of a push, and a refusal says so.
         :raises PermissionDenied: the registry wants another user.
         :raises Unavailable: it is out of reach, or kept answering 429 or 5xx.
         """
         for attempt in self._patience.attempts():
-            response = self._authorized(method, url, reference=reference, headers=headers)
+            response = self._authorized(method, url, reference=reference, headers=headers, data=data)
             status = response.status_code
             if status < HTTPStatus.MULTIPLE_CHOICES or status in (404, 405, 416):
                 return response
             body = error_body(response)
             if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-                raise refusals.denied(reference, body)
-            if not self._patience.wait(reference.host, response, attempt):
+                raise refusals.push_denied(reference, body) if pushing else refusals.denied(reference, body)
+            if callable(data) or not self._patience.wait(reference.host, response, attempt):
                 break
         raise refusals.failing(reference.host, status, body, limit=rate_limit(response))
 
     def _authorized(
-        self, method: str, url: str, *, reference: Reference, headers: Mapping[str, str]
+        self, method: str, url: str, *, reference: Reference, headers: Mapping[str, str], data: Body = None
     ) -> requests.Response:
         """Send with the token we have; when that is refused, get one and send again."""
+        if _origin(url)[1] != _origin(self.url(reference, ""))[1]:  # where the registry wants an upload
+            return self._followed(method, url, headers, None, data)
         authorization = self._login.known(reference)
-        url, response = self._settled(method, url, headers, authorization)
+        url, response = self._settled(method, url, headers, authorization, data)
         fresh: str | None = None
         # Twice, since a token that another thread has bought may have expired before it is used here.
         for _ in range(2):
@@ -117,17 +132,17 @@ class Transport:
             if fresh is None:
                 return response
             authorization = fresh
-            response = self._followed(method, url, headers, fresh)
+            response = self._followed(method, url, headers, fresh, data)
         return response
 
     def _settled(
-        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None
+        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, data: Body
     ) -> tuple[str, requests.Response]:
         """Send over TLS or plain HTTP, whichever the host speaks; return the address that was the right one."""
         attempts = self._hosts.attempts(url)
         for number, address in enumerate(attempts, start=1):
             try:
-                response = self._followed(method, address, headers, authorization)
+                response = self._followed(method, address, headers, authorization, data)
             except Unavailable as error:
                 if number == len(attempts) or not is_misunderstood(error):
                     raise
@@ -135,26 +150,26 @@ class Transport:
             # What a server that expects TLS says to plain HTTP.
             if response.status_code == HTTPStatus.BAD_REQUEST and number < len(attempts):
                 with contextlib.suppress(Unavailable):
-                    return self._settled_at(attempts[number], method, headers, authorization)
+                    return self._settled_at(attempts[number], method, headers, authorization, data)
             self._hosts.settle(address)
             return address, response
         raise AssertionError("unreachable")
 
     def _settled_at(
-        self, url: str, method: str, headers: Mapping[str, str], authorization: str | None
+        self, url: str, method: str, headers: Mapping[str, str], authorization: str | None, data: Body
     ) -> tuple[str, requests.Response]:
-        response = self._followed(method, url, headers, authorization)
+        response = self._followed(method, url, headers, authorization, data)
         self._hosts.settle(url)
         return url, response
 
     def _followed(
-        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None
+        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, data: Body
     ) -> requests.Response:
         """Follow redirects; the log-in goes to the first host alone."""
         origin = _origin(url)
         for _ in range(_REDIRECTS):
             secret = {"Authorization": authorization} if authorization and _origin(url) == origin else {}
-            response = self._send(method, url, {**headers, **secret})
+            response = self._send(method, url, {**headers, **secret}, data)
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTED or not location:
                 return response
@@ -164,9 +179,7 @@ class Transport:
                 raise DataError(f"registry redirects to {refusals.clean(url)}")
         raise Unavailable(f"registry redirects more than {_REDIRECTS} times: {refusals.clean(url)}")
 
-    def _send(
-        self, method: str, url: str, headers: Mapping[str, str], data: Mapping[str, str] | None = None
-    ) -> requests.Response:
+    def _send(self, method: str, url: str, headers: Mapping[str, str], data: Body = None) -> requests.Response:
         """Send one request; a kept connection that the server had closed already is worth a second attempt."""
         host = urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
         session = self._connections.session(urllib.parse.urlsplit(url).scheme, host)
@@ -176,18 +189,18 @@ class Transport:
                     method,
                     url,
                     headers=dict(headers),
-                    data=data,
+                    data=data() if callable(data) else data,
                     stream=True,
                     allow_redirects=False,
                     proxies=self._hosts.proxies(url),
                     timeout=(min(CONNECT_TIMEOUT, self._timeout), self._timeout),
                 )
             except BROKEN as error:
-                if attempt == 2 or not is_reset(error):
+                if attempt == 2 or callable(data) or not is_reset(error):
                     raise translated(error, host, self._timeout) from error
         raise AssertionError("unreachable")
 
 
 def _origin(url: str) -> tuple[str, str]:
     parts = urllib.parse.urlsplit(url)
-    return parts.scheme, parts.netloc.lower()
+    return parts.scheme, parts.netloc.lower().removesuffix({"http": ":80", "https": ":443"}.get(parts.scheme, ""))
