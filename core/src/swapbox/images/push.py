@@ -164,9 +164,11 @@ def push_image(
     """
     from swapbox.images.events import image_event
     from swapbox.images.lease import Lease
+    from swapbox.images.registries import destination
 
     driver = _driver(engine, registry)
     image = engine.images.find(str(reference))
+    place = destination(engine, reference)
     with Lease(engine) as lease:
         what = parcel(lease.content, target=image.target, manifest=image.manifest, platform=platform)
         if platform is not None and what.target.digest == image.manifest:
@@ -174,11 +176,11 @@ def push_image(
         for blob in (blob for one in what.images for blob in (one.config, *one.layers)):
             lease.take(blob.digest)
         push(
-            reference,
+            place,
             what,
             registry=driver,
             content=lease.content,
-            sources=lambda digest: _sources(engine, reference, digest),
+            sources=lambda digest: _sources(engine, place, digest),
             progress=progress,
         )
         engine.database.execute(
