@@ -41,17 +41,21 @@ debian:
 		fi; \
 	fi
 
-# One worker for each processor; the tests of a file or class stay together, since they share what is costly to make.
+# One worker more than there are processors, since many tests wait for something; the tests of a file or class stay
+# together, since they share what is costly to make.
 # A test that fails is run once more, and listed as such: real kernels, terminals and engines on a busy machine.
 test: venv debian
-	$(BIN)/pytest --numprocesses auto --dist loadscope --durations 15 --reruns 1 -rR
+	$(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadscope --durations 15 --reruns 1 -rR
 
 demo: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh
 
-# Beside Docker and Podman, where they are installed. ONLY=run,pull measures just these.
+# Beside Docker and Podman, where they are installed, and like them installed the ordinary way: an editable installation
+# looks for modules in a dozen places more. ONLY=run,pull measures just these.
 bench: venv
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/run.py $(if $(ONLY),--only $(ONLY))
+	test -x $(VENV)/bench/bin/python || $(BIN)/python -m venv $(VENV)/bench
+	$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall .
+	PATH="$(CURDIR)/$(VENV)/bench/bin:$$PATH" $(VENV)/bench/bin/python bench/run.py $(if $(ONLY),--only $(ONLY))
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
