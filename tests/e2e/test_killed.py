@@ -67,12 +67,14 @@ def test_a_monitor_killed_at_the_start_leaves_the_truth_and_nothing_else(
 
 @pytest.mark.parametrize("place", ["container_run:_tear_down", "teardown:free", "teardown:remove_run_directory"])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_monitor_killed_at_the_end_leaves_an_exited_container(
+def test_a_monitor_killed_at_the_end_leaves_an_exited_container_with_its_code(
     swapbox: Sandbox, clean: set[Path], place: str, when: str
 ) -> None:
-    run(swapbox, patched(swapbox, place, f"{when} monitor", "run", "--name", "victim", "busybox", "echo", "hi"))
+    says_and_fails = ("sh", "-c", "echo hi; exit 7")
+    run(swapbox, patched(swapbox, place, f"{when} monitor", "run", "--name", "victim", "busybox", *says_and_fails))
     assert swapbox.names() == []
-    assert swapbox.state("victim")["Status"] == "exited"
+    state = swapbox.state("victim")
+    assert (state["Status"], state["ExitCode"]) == ("exited", 7)
     assert swapbox.ok("logs", "victim") == "hi"
     assert swapbox.ok("rm", "victim") == "victim"
     swapbox.assert_no_leaks()
