@@ -44,6 +44,7 @@ _VERBS = {
     "images": "image_list",
     "tag": "images",
     "login": "login",
+    "search": "search",
     "logout": "login",
     "rmi": "images",
     "image": "nouns",
@@ -89,7 +90,7 @@ _VERBS = {
 _FUNCTIONS = {"exec": "exec_", "import": "import_"}  # words of Python's
 
 # Verbs of Docker's that are still to come: one of these is no misspelling.
-_TO_COME = ("build", "network", "search")
+_TO_COME = ("build", "network")
 
 
 class Verbs(Group):

@@ -14,13 +14,13 @@ caller goes on with a blob that breaks off: it calls ``push_blob`` once more.
 
 Optional powers, named in ``RegistrySpec.capabilities``: ``push`` is :class:`PushDriver`, ``login`` is
 :class:`LoginDriver`; ``local`` says that the driver asks nobody else: it is used offline too, and the
-configuration's rules about registries are not for it; ``search`` is reserved for an interface of a later release.
+configuration's rules about registries are not for it; ``search`` is :class:`SearchDriver`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from swapbox.descriptors import Descriptor
 from swapbox.drivers.common import DriverSpec
@@ -134,6 +134,33 @@ class PushDriver(RegistryDriver, Protocol):
 
     def push_manifest(self, reference: Reference, descriptor: Descriptor, data: bytes) -> None:
         """Put a manifest or index under the reference's digest, or its tag, once all that it names is there."""
+        ...
+
+
+class Repository(NamedTuple):
+    """What a search has found.
+
+    :param name: what can be pulled, without the host where that is Docker Hub's.
+    :param stars: how many users like it.
+    :param official: it is one of those that the registry's owner looks after.
+    """
+
+    name: str
+    description: str = ""
+    stars: int = 0
+    official: bool = False
+
+
+class SearchDriver(Protocol):
+    """Capability ``search``."""
+
+    def search(self, host: str, term: str, *, limit: int) -> list[Repository]:
+        """Return repositories of a registry (``docker.io``) that a term describes, in the registry's order.
+
+        :param limit: how many at most; a registry may return more all the same.
+        :raises Unsupported: the registry has no search.
+        :raises Unavailable: it is out of reach.
+        """
         ...
 
 

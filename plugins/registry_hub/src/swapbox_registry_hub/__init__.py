@@ -35,7 +35,7 @@ def swapbox_registries() -> Iterator[RegistrySpec]:
         name="hub",
         summary="Docker Hub and every OCI registry, over HTTPS",
         factory=_open,
-        capabilities=frozenset({"login", "push"}),
+        capabilities=frozenset({"login", "search", "push"}),
         priority=100,
         options=_OPTIONS,
     )

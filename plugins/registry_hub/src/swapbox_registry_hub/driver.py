@@ -21,6 +21,7 @@ from swapbox.descriptors import (
     check_digest,
     digest_of,
 )
+from swapbox.drivers.registry import Repository
 from swapbox.errors import DataError, NotFound, SwapboxError
 from swapbox.references import Reference
 from swapbox_registry_hub import refusals, settings
@@ -29,6 +30,7 @@ from swapbox_registry_hub.credentials import Credentials, Fixed, Keyring
 from swapbox_registry_hub.hosts import Hosts
 from swapbox_registry_hub.login import Login
 from swapbox_registry_hub.patience import Patience
+from swapbox_registry_hub.search import search
 from swapbox_registry_hub.transport import Transport
 from swapbox_registry_hub.uploads import Uploads
 from swapbox_registry_hub.wire import content_length, error_body, read_all
@@ -137,6 +139,10 @@ class Driver:
                 return
             url = self._same_host(url, link[1])
         raise DataError(f"tags of {reference.familiar_name} have more than {_PAGES} pages")
+
+    def search(self, host: str, term: str, *, limit: int) -> list[Repository]:
+        """Return what a registry has for a term."""
+        return search(self._transport, host, term, limit=limit)
 
     def kept(self, host: str) -> tuple[str, str]:
         """Return the user name and the password that are kept for a host, empty where there are none."""

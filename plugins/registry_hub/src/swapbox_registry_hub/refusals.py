@@ -23,7 +23,12 @@ def detail(body: bytes) -> str:
 
 def clean(text: str) -> str:
     """Return remote text as something a terminal can be shown: one line, printable, not endless."""
-    return "".join(char if char.isprintable() else " " for char in text[:300]).strip()
+    return printable(text[:300]).strip()
+
+
+def printable(text: str) -> str:
+    """Return remote text in one line, without what a terminal would obey."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def denied(reference: Reference, body: bytes) -> PermissionDenied:

@@ -66,6 +66,11 @@ class Transport:
         host = _HUB if reference.host == DEFAULT_HOST else reference.host
         return f"{self._hosts.scheme(host)}://{host}/v2/{reference.path}/{path}"
 
+    def root(self, reference: Reference, path: str) -> str:
+        """Return the address of something of the reference's registry: ``/<path>``."""
+        url = urllib.parse.urlsplit(self.url(reference, ""))
+        return f"{url.scheme}://{url.netloc}/{path}"
+
     def check(self, host: str) -> None:
         """Ask a registry for its API with the log-in, and nothing else.
 
@@ -73,8 +78,7 @@ class Transport:
         :raises Unavailable: it is out of reach.
         """
         reference = Reference(host, "")
-        url = self.url(reference, "").rstrip("/") + "/"
-        response = self._authorized("GET", url, reference=reference, headers={})
+        response = self._authorized("GET", self.root(reference, "v2/"), reference=reference, headers={})
         response.close()
         if response.status_code != HTTPStatus.OK:
             raise refusals.login_refused(response.url, response.status_code)
