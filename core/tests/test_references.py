@@ -82,3 +82,52 @@ def test_a_name_that_looks_like_an_id_is_refused() -> None:
 @pytest.mark.parametrize(("text", "tag"), [("alpine", "latest"), ("alpine:3", "3"), (f"alpine@{DIGEST}", None)])
 def test_the_default_tag_is_for_names_alone(text: str, tag: str | None) -> None:
     assert Reference.parse(text).with_default_tag().tag == tag
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("oci:/srv/app", ("oci", "/srv/app", None, None)),
+        ("oci:/srv/app:1.0", ("oci", "/srv/app", "1.0", None)),
+        (f"oci:/srv/app:1.0@{DIGEST}", ("oci", "/srv/app", "1.0", DIGEST)),
+        (f"oci:/srv/app@{DIGEST}", ("oci", "/srv/app", None, DIGEST)),
+        (
+            "docker-archive:/My Files/a.tar:localhost:5000/a:1",
+            ("docker-archive", "/My Files/a.tar", "localhost:5000/a:1", None),
+        ),
+        ("x:/", ("x", "/", None, None)),
+    ],
+)
+def test_an_image_in_a_file_has_a_transport_and_a_path(
+    text: str, parts: tuple[str, str, str | None, str | None]
+) -> None:
+    reference = Reference.parse(text)
+    assert (reference.transport, reference.path, reference.tag, reference.digest) == parts
+    assert reference.host == ""
+    assert str(reference) == reference.familiar == text
+    with pytest.raises(InvalidInput):
+        Reference.parse_name(text)
+
+
+def test_the_path_of_a_file_is_normal() -> None:
+    assert str(Reference.parse("oci://srv/./x/../app/:1").with_default_tag()) == "oci:/srv/app:1"
+    assert str(Reference.parse("oci:/srv/app").with_default_tag()) == "oci:/srv/app:latest"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "oci:./app",
+        "oci:../app",
+        "OCI:/app",
+        "oci:/app:",
+        "oci:/app@",
+        "oci:/app@sha256:x",
+        "oci:/a:b c",
+        "oci:/a\nb",
+        ":/a",
+    ],
+)
+def test_what_is_nearly_a_file_is_no_reference(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        Reference.parse(text)

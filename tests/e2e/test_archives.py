@@ -122,3 +122,24 @@ def test_nothing_is_written_to_a_terminal_and_none_is_read(box: Sandbox) -> None
     with terminal(box.argv("load"), box.environment) as screen:
         screen.expect(b"requested load from stdin, but stdin is empty")
         assert screen.wait() == 1
+
+
+def test_files_are_images_wherever_an_image_is_named(
+    saved: Path, busybox_image: images.Image, tmp_path: Path
+) -> None:
+    publish.write_layout(tmp_path / "layout", {"1.0": busybox_image, "2.0": busybox_image})
+    id = busybox_image.config.descriptor.digest
+    with sandbox() as made:
+        run = ("run", "--rm", "--network", "none")
+        assert made.ok(*run, f"oci:{tmp_path}/layout:1.0", "echo", "hi") == "hi"
+        assert made.ok("images", "--format", "{{.Repository}} {{.Tag}}") == f"oci:{tmp_path}/layout 1.0"
+        assert made.ok("pull", "-q", f"docker-archive:{saved}:example.com/app:2")
+        assert made.inspect(f"docker-archive:{saved}:example.com/app:2")["Id"] == id
+        assert made.ok(*run, f"docker-archive:{saved}:example.com/app:2", "echo", "hi") == "hi"
+        assert made.ok(*run, f"oci-archive:{saved}:1", "echo", "hi") == "hi"
+        assert "Untagged: oci-archive:" in made.ok("rmi", f"oci-archive:{saved}:1")
+        made(*run, "nosuch:/x", "true").fails(125, "unknown registry driver 'nosuch'", "docker-archive")
+        made(*run, f"oci:{tmp_path}/none", "true").fails(125, "not found", f"{tmp_path}/none")
+        made("tag", id, "oci:/x:1").fails(1, "not a valid repository/tag")
+        assert made.ok("save", id, "-o", tmp_path / "out.tar") == ""
+        made.assert_no_leaks()

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from swapbox.engine import Engine as Engine
     from swapbox.errors import SwapboxError as SwapboxError
     from swapbox.hookspecs import Finding as Finding
+    from swapbox.images.compression import decompress as decompress
+    from swapbox.images.tarstream import TarStream as TarStream
     from swapbox.plugins.markers import hookimpl as hookimpl
     from swapbox.references import Reference as Reference
     from swapbox.store.events import Event as Event
@@ -70,6 +72,8 @@ _HOMES = {
     "swapbox.engine": ("Engine",),
     "swapbox.errors": ("SwapboxError",),
     "swapbox.hookspecs": ("Finding",),
+    "swapbox.images.compression": ("decompress",),
+    "swapbox.images.tarstream": ("TarStream",),
     "swapbox.plugins.markers": ("hookimpl",),
     "swapbox.references": ("Reference",),
     "swapbox.store.events": ("Event",),

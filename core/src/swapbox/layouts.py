@@ -125,9 +125,9 @@ def oci_images(contents: Contents) -> list[Found]:
 
 
 def _annotated(descriptor: Descriptor) -> list[str]:
-    """Return the full name where there is one, else the short one."""
+    """Return the full name and the one that most give, which is a tag or a full name too."""
     names = (descriptor.annotations.get(key, "") for key in (IMAGE_NAME, REF_NAME))
-    return [name for name in names if name][:1]
+    return [name for name in names if name]
 
 
 def docker_images(contents: Contents) -> list[Found]:

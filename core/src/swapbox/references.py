@@ -1,5 +1,9 @@
-"""Image references in the grammar of distribution/reference: ``[host[:port]/]path[:tag][@digest]``."""
+"""Image references in the grammar of distribution/reference: ``[host[:port]/]path[:tag][@digest]``.
 
+And those of images in files, ``transport:/path[:tag][@digest]``, which no other reference looks like.
+"""
+
+import posixpath
 import re
 from typing import NamedTuple
 
@@ -14,6 +18,8 @@ _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _PATH_LIMIT = 255
+_TRANSPORT = re.compile(r"([a-z][a-z0-9-]*):(/[^:@\0-\37]*)(?::([^@\s\0-\37]+))?(?:@(.*))?", re.DOTALL)
+_FILE_LIMIT = 4095
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -22,12 +28,15 @@ class Reference(NamedTuple):
 
     :param host: registry host with optional port; ``docker.io`` when none was typed.
     :param path: repository path; ``library/`` is put before a single-part Docker Hub name.
+    :param transport: the registry driver that finds the image in a file; then ``host`` is empty, ``path``
+        absolute, and ``tag`` what the image is called there, perhaps a whole reference. Empty for others.
     """
 
     host: str
     path: str
     tag: str | None = None
     digest: str | None = None
+    transport: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "Reference":
@@ -35,6 +44,8 @@ class Reference(NamedTuple):
 
         :raises InvalidReference: it does not follow the grammar; the hint says where.
         """
+        if found := _TRANSPORT.fullmatch(text):
+            return cls._in_file(*found.groups())
         if _HEX64.fullmatch(text):
             raise InvalidReference(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
         rest, at, digest = text.partition("@")
@@ -56,6 +67,25 @@ class Reference(NamedTuple):
             raise _invalid(f"{text!r} has an invalid tag {tag!r}")
         return cls(host, path, tag or None, digest or None)
 
+    @classmethod
+    def _in_file(cls, transport: str, path: str, tag: str | None, digest: str | None) -> "Reference":
+        if digest is not None and not _DIGEST.fullmatch(digest):
+            raise _invalid(f"{transport}:{path} has an invalid digest {digest!r}")
+        if len(path) > _FILE_LIMIT:
+            raise _invalid(f"the path of a reference has more than {_FILE_LIMIT} characters")
+        return cls("", f"/{posixpath.normpath(path).strip('/')}", tag, digest, transport)
+
+    @classmethod
+    def parse_name(cls, text: str) -> "Reference":
+        """Read the name that an image is to get, which is that of no file.
+
+        :raises InvalidReference: as :meth:`parse`, or it is.
+        """
+        reference = cls.parse(text)
+        if reference.transport:
+            raise _invalid(f"{text!r} names a file, and an image is to get a name")
+        return reference
+
     def with_default_tag(self) -> "Reference":
         """Return the reference with ``:latest`` when it has neither tag nor digest."""
         return self if self.tag or self.digest else self._replace(tag=DEFAULT_TAG)
@@ -63,6 +93,8 @@ class Reference(NamedTuple):
     @property
     def name(self) -> str:
         """Host and path: ``docker.io/library/alpine``."""
+        if self.transport:
+            return f"{self.transport}:{self.path}"
         return f"{self.host}/{self.path}"
 
     @property

@@ -125,7 +125,7 @@ def import_(
     reference = names[0] if names else ""  # what follows Docker ignores
     try:
         if reference:
-            Reference.parse(reference)
+            Reference.parse_name(reference)
     except InvalidReference as error:
         raise ClientError(error.message, hint=error.hint) from None
     comment = message or f"Imported from {source if is_url else '-'}"

@@ -73,7 +73,7 @@ def report_pull(
 def tag(ctx: click.Context, source: str, target: str) -> None:
     """Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE."""
     try:
-        Reference.parse(target)
+        Reference.parse_name(target)
     except InvalidReference as error:
         words = f'Error parsing reference: "{target}" is not a valid repository/tag'
         raise ClientError(f"{words}: {error.message}", hint=error.hint) from None

@@ -41,7 +41,7 @@ def push(
 
 def _reference(text: str, *, all_tags: bool) -> Reference:
     try:
-        reference = Reference.parse(text)
+        reference = Reference.parse_name(text)
     except InvalidReference as error:
         raise ClientError(error.message, hint=error.hint) from None
     if all_tags and reference.tag:

@@ -70,7 +70,7 @@ def commit(engine: Engine, container: Container, options: CommitOptions) -> Imag
     :raises NotFound: the image that the container was made from is gone.
     :raises Conflict: the container is being removed.
     """
-    names = [str(Reference.parse(options.reference).with_default_tag())] if options.reference else []
+    names = [str(Reference.parse_name(options.reference).with_default_tag())] if options.reference else []
     if container.state.status in ("removing", "dead"):
         what = "Dead" if container.state.status == "dead" else "being removed"
         raise Conflict(f"You cannot commit container {container.id} which is {what}")

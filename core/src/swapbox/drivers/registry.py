@@ -12,6 +12,9 @@ A push is: ``has_blob`` and ``push_blob`` for every blob, *from several threads 
 for each manifest, and for the index if there is one: what names something comes after it. As with a pull, the
 caller goes on with a blob that breaks off: it calls ``push_blob`` once more.
 
+A reference with a transport, ``oci:/path:tag``, goes to the driver of that name, whatever driver is usual:
+``host`` is empty then, and ``path`` and ``tag`` mean what that driver says they do (docs/decisions/0014).
+
 Optional powers, named in ``RegistrySpec.capabilities``: ``push`` is :class:`PushDriver`, ``login`` is
 :class:`LoginDriver`; ``local`` says that the driver asks nobody else: it is used offline too, and the
 configuration's rules about registries are not for it; ``search`` is :class:`SearchDriver`.

@@ -49,7 +49,7 @@ def import_archive(engine: Engine, source: ByteSource, options: ImportOptions) -
     :raises DataError: it is no tar archive, or a hostile one.
     :raises Unavailable: the disk is full, or the source broke off.
     """
-    reference = Reference.parse(options.reference).with_default_tag() if options.reference else None
+    reference = Reference.parse_name(options.reference).with_default_tag() if options.reference else None
     if reference and reference.digest:
         raise InvalidInput("cannot import digest reference")
     platform = Platform.parse(options.platform) if options.platform else platforms.default()

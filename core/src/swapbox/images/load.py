@@ -125,7 +125,7 @@ def _names(texts: tuple[str, ...]) -> tuple[Reference, ...]:
         if ":" not in text and "/" not in text:
             continue
         try:
-            reference = Reference.parse(text)
+            reference = Reference.parse_name(text)
         except InvalidReference as error:
             raise DataError(f"invalid tag {text!r:.200}: {error.message}") from error
         if reference.tag:

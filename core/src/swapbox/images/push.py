@@ -166,7 +166,7 @@ def push_image(
     from swapbox.images.lease import Lease
     from swapbox.images.registries import destination
 
-    driver = _driver(engine, registry)
+    driver = _driver(engine, reference.transport or registry)
     image = engine.images.find(str(reference))
     place = destination(engine, reference)
     with Lease(engine) as lease:

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swapbox.descriptors import OCI_INDEX, Descriptor
-from swapbox.errors import DataError, NotFound
+from swapbox.errors import DataError, InvalidInput, NotFound
 from swapbox.images.events import image_event
 from swapbox.images.lease import Lease
 from swapbox.images.manifests import Manifest, parse_manifest
+from swapbox.images.push import tagged
 from swapbox.images.tarstream import DIRECTORY, REGULAR, TarEntry
 from swapbox.images.tarwriter import TarWriter, content
 from swapbox.layouts import IMAGE_NAME, INDEX, LAYOUT_FILE, MANIFEST, REF_NAME, blob_name
@@ -71,12 +72,23 @@ def save(
 def _choose(engine: Engine, names: Iterable[str], platform: str | None) -> list[_Chosen]:
     chosen: dict[str, _Chosen] = {}
     for text in names:
-        tags = engine.images.tags_of(text)
+        tags = _tags(engine, text)
         for name in map(str, tags) if tags else [_found(engine, text).id]:
             image = engine.images.find(name, platform=platform)
             one = chosen.setdefault(image.id, _Chosen(image, []))
-            one.names.extend(tag for tag in tags if str(tag) == name and tag not in one.names)
+            one.names.extend(
+                tag for tag in tags if str(tag) == name and not tag.transport and tag not in one.names
+            )
     return list(chosen.values())
+
+
+def _tags(engine: Engine, text: str) -> list[Reference]:
+    """Return the tags that a name stands for; none for an id, a digest, and what is not here."""
+    try:
+        wanted = Reference.parse(text)
+    except InvalidInput:
+        return []
+    return [] if wanted.digest else [tag for tag in tagged(engine, wanted) if wanted.tag in (None, tag.tag)]
 
 
 def _found(engine: Engine, text: str) -> Image:

@@ -95,21 +95,6 @@ class Images:
             "SELECT images.* FROM images JOIN image_names ON image = id WHERE name = ?", (str(reference),)
         )
 
-    def tags_of(self, text: str) -> list[Reference]:
-        """Return the tags that a name without tag and digest stands for, or the one that was typed.
-
-        None for an id, a digest, and what is not here.
-        """
-        try:
-            wanted = Reference.parse(text)
-        except InvalidInput:
-            return []
-        if wanted.digest:
-            return []
-        rows = self._database.rows("SELECT name FROM image_names ORDER BY name")
-        tags = [reference for row in rows if (reference := Reference.parse(row["name"])).tag]
-        return [tag for tag in tags if tag.name == wanted.name and wanted.tag in (None, tag.tag)]
-
     @staticmethod
     def _looks_like_id(text: str) -> bool:
         digits = text.removeprefix("sha256:")
@@ -164,7 +149,7 @@ class Images:
         with Lease(engine) as lease:
             pulled = pull(
                 reference,
-                registry=source(engine, registry),
+                registry=source(engine, reference.transport or registry),
                 content=lease.content,
                 platform=platform,
                 progress=progress,
@@ -287,7 +272,7 @@ class Images:
         from swapbox.images import from_host
         from swapbox.images.lease import Lease
 
-        reference = Reference.parse(text).with_default_tag()
+        reference = Reference.parse_name(text).with_default_tag()
         with tempfile.TemporaryDirectory() as directory, Lease(self._engine) as lease:
             image = from_host.image_from_host(programs, layer=Path(directory) / "layer.tar.gz")
             if output is not None:
@@ -353,7 +338,7 @@ class Images:
         from swapbox.images.events import image_event
 
         image = self.find(source)
-        reference = Reference.parse(target)
+        reference = Reference.parse_name(target)
         if reference.digest:
             raise InvalidInput("refusing to create a tag with a digest reference")
         self._name([str(reference.with_default_tag())], image.id)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from swapbox.errors import DataError
@@ -81,12 +81,14 @@ class TarStream:
     At the archive's end the source is read to *its* end. Missing end blocks are forgiven, as GNU tar does.
 
     :param source: uncompressed bytes.
+    :param seek: passes over so many bytes of the source; given when that is cheaper than reading them.
     :ivar bytes_read: how many bytes the source gave so far.
     """
 
-    def __init__(self, source: ByteSource) -> None:
+    def __init__(self, source: ByteSource, *, seek: Callable[[int], object] | None = None) -> None:
         self.bytes_read = 0
         self._source = source
+        self._seek = seek
         self._buffer = b""
         self._view = _NOTHING
         self._at = 0  # in the buffer
@@ -123,6 +125,11 @@ class TarStream:
         if name or link or records:
             raise DataError("invalid tar archive: it ends after an extended header")
         raise StopIteration
+
+    @property
+    def offset(self) -> int:
+        """Where in the source the rest of the current entry's body begins, in bytes."""
+        return self.bytes_read - (len(self._buffer) - self._at)
 
     def read(self, size: int = CHUNK, /) -> memoryview:
         """Return up to ``size`` bytes of the current entry's body, without a copy; none at its end.
@@ -271,6 +278,11 @@ class TarStream:
         return data
 
     def _skip(self, size: int) -> None:
+        beyond = size - (len(self._buffer) - self._at)
+        if beyond > 0 and self._seek is not None:
+            self._seek(beyond)
+            self.bytes_read += beyond
+            self._at, size = len(self._buffer), 0
         while size > (there := len(self._buffer) - self._at):
             size -= there
             self._at = len(self._buffer)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pytest
 
@@ -56,7 +56,19 @@ class Publisher(Protocol):
 
 
 class RegistryDriverContract:
-    """What every registry driver promises."""
+    """What every registry driver promises.
+
+    :cvar exempt: names of cases that this driver cannot pass, each with its reason, which the test run prints.
+    """
+
+    exempt: ClassVar[Mapping[str, str]] = {}
+
+    @pytest.fixture(autouse=True)
+    def choose(self, request: pytest.FixtureRequest) -> None:
+        """Skip a case that is not for this driver."""
+        case = request.function.__name__
+        if case in self.exempt:
+            pytest.skip(f"exempt: {self.exempt[case]}")
 
     @pytest.fixture
     def server(self) -> Iterator[Any]:
