@@ -194,7 +194,7 @@ class TestRuntime:
             return fds, places, maps
 
         fds, places, maps = box.monitored(act)
-        assert fds == ["/dev/null"] * 3 + [str(box.context.run_root / "box/start")]
+        assert fds == ["/dev/null"] * 3 + [str(box.context.run_root / box.id / "start")]
         assert places == ["/", "/"]
         assert "python" not in maps
 

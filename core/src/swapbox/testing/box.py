@@ -65,8 +65,6 @@ class Box:
     :param prepare_monitor: called in each monitor, which has a mount namespace of its own.
     """
 
-    id = "box"
-
     def __init__(
         self,
         folder: Path,
@@ -74,6 +72,8 @@ class Box:
         *,
         prepare_monitor: Callable[[], None] = _nothing,
     ) -> None:
+        # The host's control groups are named after it, whoever else runs these tests at the same time.
+        self.id = f"box{os.urandom(4).hex()}"
         self.factory = factory
         self._prepare_monitor = prepare_monitor
         self.folder = folder
