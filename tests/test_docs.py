@@ -117,6 +117,17 @@ def test_the_example_of_a_configuration_file_is_valid(tmp_path: Path) -> None:
     assert load(environment={}, path=tmp_path / "config.toml").drivers == {"storage": "overlay"}
 
 
+def test_the_examples_of_rules_about_registries_are_valid(tmp_path: Path) -> None:
+    from swapbox_registry_hub import settings
+
+    options, rules = examples((DOCS / "registries.md").read_text(), "toml")
+    (tmp_path / "config.toml").write_text(options)
+    given = load(environment={}, path=tmp_path / "config.toml").options["registry", "hub"]
+    assert settings.hosts(given).is_insecure("10.0.0.1:5000")
+    (tmp_path / "config.toml").write_text(rules)
+    assert len(load(environment={}, path=tmp_path / "config.toml").registries) == 3
+
+
 def test_the_plugin_of_the_guide_passes_its_contract(tmp_path: Path) -> None:
     """The guide's files are written as it says; the package is made importable in place of ``pip install``."""
     page = (DOCS / "write-a-plugin.md").read_text()

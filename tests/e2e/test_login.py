@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from swapbox.errors import Unsupported
@@ -66,6 +68,62 @@ def _outcome(engine: Engine, words: list[str], folder: Path) -> tuple[int, str, 
     lines = [line for line in said.splitlines() if not line.startswith("hint:")]
     file = folder / "config.json"
     return result.code, result.out, lines, file.read_text() if file.exists() else ""
+
+
+HELPER = """\
+import json, os, sys
+path = sys.argv[0] + ".kept"
+kept = json.load(open(path)) if os.path.exists(path) else {}
+word, text = sys.argv[1], sys.stdin.read()
+if word == "store":
+    kept[json.loads(text)["ServerURL"]] = json.loads(text)
+elif text not in kept:
+    print("credentials not found in native keychain")
+    sys.exit(1)
+elif word == "get":
+    print(json.dumps(kept[text]))
+else:
+    del kept[text]
+json.dump(kept, open(path, "w"))
+"""
+
+
+def test_a_helper_is_shared_with_docker(
+    docker: Engine, empty_swapbox: Sandbox, closed_registry: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "docker-credential-vault"
+    program.write_text(f"#!{sys.executable} -IS\n{HELPER}")
+    program.chmod(0o755)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"credHelpers": {closed_registry: "vault"}}))
+    path = f"{tmp_path}:{docker.environment['PATH']}"
+    here = {"DOCKER_CONFIG": str(tmp_path), "PATH": path}
+    login = ("login", "-u", USER, "--password-stdin", closed_registry)
+    image = f"{closed_registry}/nosuch"
+    docker.ok(*login, stdin=PASSWORD.encode(), env=here)
+    empty_swapbox("pull", image, env=here).fails(1, "manifest unknown")
+    empty_swapbox.ok("logout", closed_registry, env=here)
+    docker("pull", image, env=here).fails(1, "no basic auth credentials")
+    empty_swapbox.ok(*login, stdin=PASSWORD.encode(), env=here)
+    docker("pull", image, env=here).fails(1, "manifest unknown")
+    assert PASSWORD not in file.read_text()
+
+
+def test_a_terminal_is_asked_for_what_is_missing_without_echo(
+    empty_swapbox: Sandbox, closed_registry: str, tmp_path: Path
+) -> None:
+    environment = {**empty_swapbox.environment, "DOCKER_CONFIG": str(tmp_path)}
+    program, *arguments = empty_swapbox.argv("login", closed_registry)
+    child = pexpect.spawn(program, arguments, env=environment, encoding="utf-8", timeout=30)
+    child.expect_exact("Username: ")
+    child.sendline(USER)
+    child.expect_exact("Password: ")
+    child.sendline(PASSWORD)
+    child.expect_exact("Login Succeeded")
+    assert PASSWORD not in (child.before or "")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
 
 
 def test_a_log_in_lets_pull_in_and_a_log_out_does_not(

@@ -118,6 +118,11 @@ class Reference(NamedTuple):
         return self.name + self._suffix()
 
 
+def is_host(text: str) -> bool:
+    """Say whether a text is a host with an optional port."""
+    return _HOST.fullmatch(text) is not None
+
+
 def _invalid(what: str) -> InvalidReference:
     return InvalidReference("invalid reference format", hint=what)
 

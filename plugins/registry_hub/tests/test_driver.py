@@ -17,7 +17,15 @@ import pytest
 import requests
 
 from swapbox.descriptors import OCI_MANIFEST, Descriptor, digest_of
-from swapbox.errors import DataError, NotFound, PermissionDenied, Unavailable, Unsupported
+from swapbox.errors import (
+    DataError,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    SwapboxError,
+    Unavailable,
+    Unsupported,
+)
 from swapbox.images.pull import pull
 from swapbox.references import Reference
 from swapbox.store.content import ContentStore
@@ -263,10 +271,17 @@ def test_redirects_have_an_end(server: RegistryServer, app: Reference, make: Mak
         make().open_blob(app, LAYER)
 
 
-def test_a_redirect_leads_to_http_alone(server: RegistryServer, app: Reference, make: Make) -> None:
-    server.faults.redirect_blobs = "file:///etc/passwd?"
-    with pytest.raises(DataError, match="redirects to file:"):
+@pytest.mark.parametrize("place", ["file:///etc/passwd?", "http://[", "http://host:99999", "//[x]/"])
+def test_a_redirect_leads_to_http_alone(server: RegistryServer, app: Reference, make: Make, place: str) -> None:
+    server.faults.redirect_blobs = place
+    with pytest.raises(SwapboxError, match=r"redirects to |IP"):
         make().open_blob(app, LAYER)
+
+
+@pytest.mark.parametrize("host", ["[:::]:5000", "[1]", "host.example:99999", "host.example:0"])
+def test_a_host_that_can_be_none_is_named(make: Make, host: str) -> None:
+    with pytest.raises(InvalidInput, match="invalid registry host"):
+        make().resolve(Reference(host, "app", "latest"))
 
 
 def test_a_blob_resumes_at_its_offset_if_it_is_still_the_same(

@@ -139,6 +139,15 @@ def test_a_link_stays_a_link_and_the_file_becomes_private(keyring: Keyring, tmp_
     assert os.listdir(target.parent) == [target.name]
 
 
+def test_what_a_killed_log_in_has_left_goes_with_the_next(keyring: Keyring, tmp_path: Path) -> None:
+    (tmp_path / ".config.json.swapbox-0a1b2c3d").write_text("half a")
+    keyring.path.write_text("{}")
+    keyring.path.chmod(0o644)
+    keyring.store("ghcr.io", ANN)
+    assert os.listdir(tmp_path) == ["config.json"]
+    assert stat.S_IMODE(keyring.path.stat().st_mode) == 0o600
+
+
 @pytest.mark.parametrize("text", [b"{", b"[]", b'{"auths": {}}}', b"\xff"])
 def test_a_file_that_is_no_json_object_is_left_alone(tmp_path: Path, text: bytes) -> None:
     keyring = Keyring(environ={"DOCKER_CONFIG": str(tmp_path)}, warn=lambda _: None)

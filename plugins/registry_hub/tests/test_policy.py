@@ -121,9 +121,12 @@ def test_a_rate_limit_is_shown_and_waited_for(server: RegistryServer) -> None:
     (warning,) = said
     assert f"registry {server.host} has too many requests (limit 100 in 6 hours, 0 left): going on in" in warning
     server.faults.refuse, server.faults.retry_after = [429], None
-    with pytest.raises(Unavailable, match=r"limit 100 in 6 hours, 0 left") as caught:
+    with pytest.raises(Unavailable, match=r"\(limit 100 in 6 hours, 0 left\)") as caught:
         driver.resolve(server.reference("demo/app"))
     assert "swapbox login" in (caught.value.hint or "")
+    server.faults.refuse, server.faults.retry_after = [429], 3600
+    with pytest.raises(Unavailable, match=r"0 left, wait 3600 seconds\)"):
+        driver.resolve(server.reference("demo/app"))
     driver.close()
 
 

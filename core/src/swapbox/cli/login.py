@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-import urllib.parse
 from typing import TYPE_CHECKING, cast
 
 import click
 
 from swapbox.cli.app import ClientError, driver_options, engine_of, print_error
-from swapbox.errors import PermissionDenied, SwapboxError, Unsupported
-from swapbox.references import DEFAULT_HOST
+from swapbox.errors import InvalidInput, PermissionDenied, SwapboxError, Unavailable, Unsupported
+from swapbox.images.registries import is_offline
+from swapbox.references import DEFAULT_HOST, is_host
 
 if TYPE_CHECKING:
     from swapbox.drivers.registry import LoginDriver
@@ -53,7 +53,10 @@ def login(
     host = _host(server)
     if password_stdin:
         password = _secret_from_stdin()
-    driver = _driver(engine_of(ctx), registry)
+    engine = engine_of(ctx)
+    driver = _driver(engine, registry)
+    if is_offline(engine):
+        raise Unavailable(f"cannot log in to {host}: swapbox is offline")
     default = ""
     if not username and not password:
         kept = driver.kept(host)
@@ -158,8 +161,14 @@ def _driver(engine: Engine, name: str | None) -> LoginDriver:
 
 
 def _host(server: str | None) -> str:
-    """Return the host that references have; docker/cli makes it of an address in the same way."""
+    """Return the host that references have; docker/cli makes it of an address in the same way.
+
+    :raises InvalidInput: it has none.
+    """
     if not server:
         return DEFAULT_HOST
-    host = urllib.parse.urlsplit(server).netloc.rpartition("@")[2] if "://" in server else server.partition("/")[0]
+    rest = server.partition("://")[2] or server
+    host = rest.partition("/")[0].rpartition("@")[2]
+    if not is_host(host):
+        raise InvalidInput(f"invalid registry {server!r}", hint="write its host: registry.example:5000")
     return DEFAULT_HOST if host in ("index.docker.io", "registry-1.docker.io") else host

@@ -13,7 +13,7 @@ from swapbox.cli.formatting import Field, Listing, View
 from swapbox.cli.tables import shorten
 from swapbox.errors import InvalidInput, Unavailable, Unsupported
 from swapbox.matching import check_names, truth
-from swapbox.references import DEFAULT_HOST
+from swapbox.references import DEFAULT_HOST, is_host
 
 if TYPE_CHECKING:
     from swapbox.drivers.registry import Repository, SearchDriver
@@ -104,6 +104,8 @@ def _split(term: str) -> tuple[str, str]:
         host, rest = DEFAULT_HOST, term
     if host in ("index.docker.io", DEFAULT_HOST):
         return DEFAULT_HOST, rest.removeprefix("library/")
+    if not is_host(host):
+        raise InvalidInput(f"invalid registry {host!r} in {term!r}")
     return host, rest
 
 

@@ -77,7 +77,7 @@ class Keyring:
             Helper(name, self._environ).store(key, username, secret)
         else:
             pair = f"{credentials.username}:{credentials.password}"
-            entry["auth"] = base64.b64encode(pair.encode()).decode()
+            entry["auth"] = base64.b64encode(pair.encode(errors="surrogateescape")).decode()
             if credentials.identity_token:
                 entry["identitytoken"] = credentials.identity_token
 
@@ -101,7 +101,7 @@ class Keyring:
     def _config(self) -> dict[str, Any]:
         path = self.path
         try:
-            return self._parsed(path.read_text(), str(path))
+            return self._parsed(path.read_text(encoding="utf-8"), str(path))
         except FileNotFoundError:
             return {}
         except (OSError, UnicodeDecodeError) as error:
@@ -151,7 +151,7 @@ def _from_auths(config: Mapping[str, Any], host: str) -> Credentials | None:
 def _from_entry(entry: Mapping[str, Any]) -> Credentials | None:
     username, password = _text(entry, "username"), _text(entry, "password")
     try:
-        decoded = base64.b64decode(_text(entry, "auth"), validate=True).decode()
+        decoded = base64.b64decode(_text(entry, "auth"), validate=True).decode(errors="surrogateescape")
     except (binascii.Error, ValueError):
         decoded = ""
     if decoded:

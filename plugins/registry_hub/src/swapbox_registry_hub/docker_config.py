@@ -65,12 +65,15 @@ def _locked(directory: Path) -> Iterator[None]:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}{int.from_bytes(os.urandom(4))}")
+    """Put a new file in the place of the old one; what killed commands have left goes first."""
+    for left in path.parent.glob(f".{path.name}.swapbox-*"):
+        left.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.name}.swapbox-{os.urandom(4).hex()}")
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
-                with contextlib.suppress(PermissionError):
+                with contextlib.suppress(OSError):  # not ours to give away, or an owner outside the user namespace
                     os.fchown(file.fileno(), status.st_uid, status.st_gid)
             file.write(data)
             file.flush()

@@ -120,7 +120,7 @@ class Hosts:
 
     def scheme(self, host: str) -> str:
         """Return how to address a host: as it was found to speak, or as it should."""
-        return self._settled.get(host) or self._schemes(host)[0]
+        return self._settled.get(host.lower()) or self._schemes(host)[0]
 
     def attempts(self, url: str) -> list[str]:
         """Return the addresses to try one after the other: two while a host may speak plain HTTP or TLS."""

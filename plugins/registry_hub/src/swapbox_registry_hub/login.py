@@ -125,7 +125,7 @@ class Login:
             extra = {"account": credentials.username, "offline_token": "true" if self._offline else ""}
             headers = {"Authorization": _basic(credentials)} if credentials.username else {}
             separator = "&" if urllib.parse.urlsplit(realm).query else "?"
-            asked = urllib.parse.urlencode(_filled({**query, **extra}))
+            asked = urllib.parse.urlencode(_filled({**query, **extra}), errors="surrogateescape")
             response = send("GET", f"{realm}{separator}{asked}", headers)
         return self._read_token(response, reference, logged_in=any(credentials))
 
@@ -170,4 +170,4 @@ def _filled(values: Mapping[str, str]) -> dict[str, str]:
 
 def _basic(credentials: Credentials) -> str:
     pair = f"{credentials.username}:{credentials.password}"
-    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+    return f"Basic {base64.b64encode(pair.encode(errors='surrogateescape')).decode()}"

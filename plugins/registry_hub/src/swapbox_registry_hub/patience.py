@@ -57,7 +57,7 @@ class Patience:
         if delay is None or attempt == self._retries:
             return False
         if response.status_code == HTTPStatus.TOO_MANY_REQUESTS and delay >= 1:
-            limit = rate_limit(response)
+            limit = _docker_hubs(response)
             self._warn(
                 f"registry {host} has too many requests{limit and f' ({limit})'}: going on in {delay:.0f} seconds"
             )
@@ -66,7 +66,13 @@ class Patience:
 
 
 def rate_limit(response: requests.Response) -> str:
-    """Return what Docker Hub's headers say: ``limit 100 in 6 hours, 0 left``; empty where there are none."""
+    """Return what an answer says about limits: ``limit 100 in 6 hours, 0 left, wait 3600 seconds``; or nothing."""
+    asked = _asked(response)
+    return ", ".join(filter(None, (_docker_hubs(response), f"wait {asked:.0f} seconds" if asked else "")))
+
+
+def _docker_hubs(response: requests.Response) -> str:
+    """Return what Docker Hub's headers say; empty where there are none."""
     limit, left = (response.headers.get(f"RateLimit-{name}", "") for name in ("Limit", "Remaining"))
     count, _, window = limit.partition(";w=")
     if not count:

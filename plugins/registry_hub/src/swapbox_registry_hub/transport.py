@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from swapbox.errors import DataError, Unavailable
+from swapbox.errors import DataError, InvalidInput, Unavailable
 from swapbox.references import DEFAULT_HOST, Reference
 from swapbox_registry_hub import refusals
 from swapbox_registry_hub.connections import Connections
@@ -64,6 +64,12 @@ class Transport:
     def url(self, reference: Reference, path: str) -> str:
         """Return the address of something of the reference's repository: ``/v2/<repository>/<path>``."""
         host = _HUB if reference.host == DEFAULT_HOST else reference.host
+        try:
+            valid = urllib.parse.urlsplit(f"//{host}").port != 0
+        except ValueError:  # the grammar of references lets through what is no address or port
+            valid = False
+        if not valid:
+            raise InvalidInput(f"invalid registry host {host!r}")
         return f"{self._hosts.scheme(host)}://{host}/v2/{reference.path}/{path}"
 
     def root(self, reference: Reference, path: str) -> str:
@@ -178,9 +184,7 @@ class Transport:
             if response.status_code not in _REDIRECTED or not location:
                 return response
             response.close()
-            url = urllib.parse.urljoin(url, location)
-            if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-                raise DataError(f"registry redirects to {refusals.clean(url)}")
+            url = _joined(url, location)
         raise Unavailable(f"registry redirects more than {_REDIRECTS} times: {refusals.clean(url)}")
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], data: Body = None) -> requests.Response:
@@ -203,6 +207,22 @@ class Transport:
                 if attempt == 2 or callable(data) or not is_reset(error):
                     raise translated(error, host, self._timeout) from error
         raise AssertionError("unreachable")
+
+
+def _joined(url: str, location: str) -> str:
+    """Return where a registry redirects to.
+
+    :raises DataError: it is no address of the web.
+    """
+    try:
+        there = urllib.parse.urljoin(url, location)
+        parts = urllib.parse.urlsplit(there)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        there, valid = location, False
+    if not valid:
+        raise DataError(f"registry redirects to {refusals.clean(there)}")
+    return there
 
 
 def _origin(url: str) -> tuple[str, str]:

@@ -111,13 +111,16 @@ def is_reset(error: BaseException) -> bool:
 
 def is_misunderstood(error: BaseException) -> bool:
     """Say whether the other side may speak plain HTTP where TLS was spoken to it, or the other way round."""
-    kinds = (ssl.SSLError, ConnectionError, BadStatusLine, requests.exceptions.ProxyError)
+    kinds = (ssl.SSLError, ConnectionError, BadStatusLine, requests.exceptions.ProxyError, requests.ConnectTimeout)
     return any(isinstance(cause, kinds) for cause in _causes(error))
 
 
 def is_local(host: str) -> bool:
     """Say whether a host (with optional port) is this machine."""
-    name = urllib.parse.urlsplit(f"//{host}").hostname or ""
+    try:
+        name = urllib.parse.urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
     return name in ("localhost", "::1") or (name.startswith("127.") and name.replace(".", "").isdecimal())
 
 
