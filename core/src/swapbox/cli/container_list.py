@@ -11,6 +11,7 @@ from swapbox.cli.filters import Filters, filter_option
 from swapbox.cli.formatting import IGNORED, Field, Listing, View
 from swapbox.cli.tables import command_text, quote, shorten, size_text, status_text, zoned_time
 from swapbox.cli.units import age
+from swapbox.images.names import ImageNames
 
 if TYPE_CHECKING:
     from swapbox.containers.listing import Listed
@@ -23,9 +24,10 @@ _MOUNT_WIDTH = 15
 class Row:
     """One line of ``ps``: a container, and what only the engine can tell of it."""
 
-    def __init__(self, container: Listed, engine: Engine) -> None:
+    def __init__(self, container: Listed, engine: Engine, names: ImageNames) -> None:
         self.container = container
         self._engine = engine
+        self._names = names
 
     @property
     def size(self) -> str:
@@ -39,7 +41,8 @@ class Row:
     def image(self) -> str:
         """The name it was made with, or the image's id when the name means another image today."""
         name, image_id = str(self.container.config.get("image") or ""), self.container.image_id
-        return name if name.removeprefix("sha256:") != image_id.removeprefix("sha256:") else image_id
+        bare = name.removeprefix("sha256:")
+        return name if bare != image_id.removeprefix("sha256:") and self._names.mean(name, image_id) else image_id
 
     @property
     def mounts(self) -> list[str]:
@@ -161,6 +164,7 @@ def ps(
 ) -> None:
     """List containers."""
     engine = engine_of(ctx)
+    names = ImageNames(engine.database)
     if shown["quiet"] and shown["format"]:
         click.echo(IGNORED, err=True)
     last = 1 if latest and last == -1 else last
@@ -173,7 +177,7 @@ def ps(
 
         found = listed(engine, everything=everything or last > 0)
         found = (container for container, _ in zip(found, range(last), strict=False)) if last > 0 else found
-    click.echo(CONTAINERS.render((Row(container, engine) for container in found), _view(shown)), nl=False)
+    click.echo(CONTAINERS.render((Row(container, engine, names) for container in found), _view(shown)), nl=False)
 
 
 def _view(shown: dict[str, Any]) -> View:

@@ -16,6 +16,7 @@ from swapbox.errors import NotFound, SwapboxError
 if TYPE_CHECKING:
     from swapbox.containers.listing import Listed
     from swapbox.engine import Engine
+    from swapbox.images.names import ImageNames
     from swapbox.images.usage import ImageUsage
     from swapbox.volumes.records import Volume
 
@@ -56,8 +57,8 @@ SUMS = Listing[Sum](
 class ContainerRow(container_list.Row):
     """A container with the size of its own files."""
 
-    def __init__(self, container: Listed, engine: Engine) -> None:
-        super().__init__(container, engine)
+    def __init__(self, container: Listed, engine: Engine, names: ImageNames) -> None:
+        super().__init__(container, engine, names)
         from swapbox.containers.sizes import own_size
 
         what = f"container {container.name}"
@@ -152,14 +153,16 @@ def df(ctx: click.Context, *, format: str, verbose: bool) -> None:
 def _look(engine: Engine) -> Everything:
     """Measure; costs a walk over the files of every container and volume, and none over those of images."""
     from swapbox.containers.listing import listed
+    from swapbox.images.names import ImageNames
     from swapbox.images.usage import image_usage
 
     images, layers = image_usage(engine)
+    names = ImageNames(engine.database)
     used = engine.volumes.records.used()
     return Everything(
         images,
         layers,
-        [ContainerRow(container, engine) for container in listed(engine, everything=True)],
+        [ContainerRow(container, engine, names) for container in listed(engine, everything=True)],
         [VolumeRow(volume, engine, len(used.get(volume.name, ()))) for volume in engine.volumes.all()],
     )
 

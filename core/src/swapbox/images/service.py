@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from swapbox.errors import InvalidInput, NotFound, SwapboxError
+from swapbox.images.names import stored_name
 from swapbox.references import Reference
 
 if TYPE_CHECKING:
@@ -83,16 +84,14 @@ class Images:
 
     def _by_reference(self, text: str) -> sqlite3.Row | None:
         try:
-            reference = Reference.parse(text).with_default_tag()
+            name = stored_name(text)
         except InvalidInput:
             # 64 hex digits are no reference but may be an id; anything else is the user's mistake.
             if self._looks_like_id(text):
                 return None
             raise
-        if reference.digest:
-            reference = reference._replace(tag=None)
         return self._database.row(
-            "SELECT images.* FROM images JOIN image_names ON image = id WHERE name = ?", (str(reference),)
+            "SELECT images.* FROM images JOIN image_names ON image = id WHERE name = ?", (name,)
         )
 
     @staticmethod
