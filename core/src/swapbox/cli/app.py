@@ -48,6 +48,7 @@ _VERBS = {
     "logout": "login",
     "rmi": "images",
     "image": "nouns",
+    "manifest": "nouns",
     "run": "run",
     "container": "nouns",
     "ps": "container_list",

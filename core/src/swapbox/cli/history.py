@@ -76,6 +76,7 @@ PLAIN = HISTORY._replace(
 @click.option("--format", default="", metavar="string", help="A Go template, or table or json.")
 @click.option("-H", "--human/--no-human", default=True, help="Print sizes and dates in human readable format.")
 @click.option("--no-trunc", is_flag=True, help="Do not shorten anything.")
+@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Show it only if the image is for this platform.")
 @click.option("-q", "--quiet", is_flag=True, help="Only show image IDs.")
 @click.argument("image", metavar="IMAGE")
 @click.pass_context
@@ -90,5 +91,5 @@ def history(ctx: click.Context, /, image: str, *, format: str, human: bool, **gi
         truncate=not given["no_trunc"],
         now=time.time_ns(),
     )
-    found = steps(engine, engine.images.find(image))
+    found = steps(engine, engine.images.find(image, platform=given["platform"]))
     click.echo((HISTORY if human else PLAIN).render(found, view), nl=False)

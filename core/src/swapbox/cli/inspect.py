@@ -96,22 +96,32 @@ def container_inspect(ctx: click.Context, containers: tuple[str, ...], *, format
 
 @click.command("inspect", epilog="Example: swapbox image inspect --format '{{.Config.Env}}' alpine")
 @_format_option
+@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Inspect only images for this platform.")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE [IMAGE...]")
 @click.pass_context
-def image_inspect(ctx: click.Context, images: tuple[str, ...], *, format: str) -> int:
+def image_inspect(ctx: click.Context, images: tuple[str, ...], *, format: str, platform: str | None) -> int:
     """Display detailed information on one or more images."""
-    return show(engine_of(ctx), images, ("image",), format)
+    return show(engine_of(ctx), images, ("image",), format, platform=platform)
 
 
-def show(engine: Engine, names: Sequence[str], kinds: Sequence[str], format: str, *, size: bool = False) -> int:
+def show(
+    engine: Engine,
+    names: Sequence[str],
+    kinds: Sequence[str],
+    format: str,
+    *,
+    size: bool = False,
+    platform: str | None = None,
+) -> int:
     """Print the documents of what is found, then what is wrong; return the exit code.
 
     :param kinds: where to look, the first that has a name wins: ``container``, ``image``, ``network``, ``volume``.
     :param format: a template, ``json``, or empty for JSON that is easy to read.
+    :param platform: what images must be for.
     :raises ClientError: the template cannot be read.
     """
     errors: list[SwapboxError] = []
-    documents = _documents(engine, names, kinds, errors, size=size)
+    documents = _documents(engine, names, kinds, errors, size=size, platform=platform)
     if format in ("", "json"):
         found = [document for _, document in documents]
         layout: dict[str, Any] = {"separators": (",", ":")} if format else {"indent": 4}
@@ -124,11 +134,20 @@ def show(engine: Engine, names: Sequence[str], kinds: Sequence[str], format: str
 
 
 def _documents(
-    engine: Engine, names: Sequence[str], kinds: Sequence[str], errors: list[SwapboxError], *, size: bool
+    engine: Engine,
+    names: Sequence[str],
+    kinds: Sequence[str],
+    errors: list[SwapboxError],
+    *,
+    size: bool,
+    platform: str | None,
 ) -> Iterator[tuple[Kind, dict[str, Any]]]:
     for name in names:
         try:
-            yield _look_up(engine, name, kinds, size=size)
+            found = _look_up(engine, name, kinds, size=size)
+            if platform is not None:
+                engine.images.find(name, platform=platform)
+            yield found
         except (NotFound, InvalidInput, ClientError) as error:
             errors.append(error)
 

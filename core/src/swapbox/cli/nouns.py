@@ -84,6 +84,13 @@ image = Noun(
     },
 )
 
+manifest = Noun(
+    "manifest",
+    help="Manage Docker image manifests and manifest lists.",
+    epilog="Example: swapbox manifest inspect alpine",
+    verbs={"inspect": "manifest:inspect"},
+)
+
 volume = Noun(
     "volume",
     help="Manage volumes.",
