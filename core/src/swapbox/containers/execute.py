@@ -57,53 +57,69 @@ def process_of(engine: Engine, container: Container, details: Mapping[str, Any])
 
     :raises Conflict: the container has ended meanwhile.
     """
-    config, init = container.config, container.state.init
+    config = container.config
+    spec, user = _looked_up(engine, container, details["user"] or config.user)
+    if details["workdir"] and not details["workdir"].startswith("/"):
+        raise CommandNotExecutable("Cwd must be an absolute path", exit_code=126)
+    env = (*config.env, *parse_env(details["env"], engine.environment))
+    own: dict[str, Any] = spec["process"]
+    process = {
+        **own,
+        "args": list(details["args"]),
+        "terminal": details["tty"],
+        "cwd": details["workdir"] or own["cwd"],
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": _groups(engine, user)},
+        "env": environment(
+            config._replace(env=env, tty=details["tty"]), hostname=spec["hostname"], home=user.home
+        ),
+        "capabilities": _capabilities(config, spec, user, privileged=details["privileged"]),
+    }
+    process.pop("consoleSize", None)
+    if size := details["console_size"]:
+        process["consoleSize"] = {"height": size[0], "width": size[1]}
+    return process
+
+
+def _looked_up(engine: Engine, container: Container, user: str) -> tuple[dict[str, Any], User]:
+    """Return a running container's ``config.json``, and a user of its."""
+    init = container.state.init
     assert init is not None
     try:
-        file = engine.paths.container_run(container.id) / "bundle/config.json"
-        spec = json.loads(file.read_text())
-        user = _user(Path(f"/proc/{init.pid}/root"), details["user"] or config.user, config)
+        spec = json.loads((engine.paths.container_run(container.id) / "bundle/config.json").read_text())
+        return spec, _user(Path(f"/proc/{init.pid}/root"), user, container.config)
     except (FileNotFoundError, ProcessLookupError):
         raise Conflict(f"container {container.id} is not running") from None
     except OSError as error:
         raise Unavailable(f"cannot look into container {container.name}: {error.strerror}") from error
-    if details["workdir"] and not details["workdir"].startswith("/"):
-        raise CommandNotExecutable("Cwd must be an absolute path", exit_code=126)
-    env = (*config.env, *parse_env(details["env"], engine.environment))
-    process: dict[str, Any] = spec["process"]
-    held = process["capabilities"]["bounding"]
-    if details["privileged"]:
+
+
+def _groups(engine: Engine, user: User) -> list[int]:
+    if engine.unprivileged:
+        from swapbox.linux.idmaps import may_set_groups
+
+        if not may_set_groups():  # then setgroups(2) is not allowed: do without the groups of the image's user
+            return []
+    return list(user.additional_gids)
+
+
+def _capabilities(
+    config: ContainerConfig, spec: Mapping[str, Any], user: User, *, privileged: bool
+) -> dict[str, list[str]]:
+    held = spec["process"]["capabilities"]["bounding"]
+    if privileged:
         from swapbox.containers.security import capabilities
 
         held = list(capabilities(config._replace(privileged=True)))
         if "devices" not in spec["linux"]["resources"] and not config.privileged:
             held.remove("CAP_MKNOD")  # without rules a node would be the host's device
-    effective = held if details["privileged"] or not user.uid else []
-    process |= {
-        "args": list(details["args"]),
-        "terminal": details["tty"],
-        "cwd": details["workdir"] or process["cwd"],
-        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.additional_gids)},
-        "env": environment(
-            config._replace(env=env, tty=details["tty"]), hostname=spec["hostname"], home=user.home
-        ),
-        "capabilities": {
-            "bounding": held,
-            "effective": effective,
-            "permitted": list(effective),
-            "inheritable": [],
-            "ambient": [],
-        },
+    effective = held if privileged or not user.uid else []
+    return {
+        "bounding": held,
+        "effective": effective,
+        "permitted": list(effective),
+        "inheritable": [],
+        "ambient": [],
     }
-    if engine.unprivileged:
-        from swapbox.linux.idmaps import may_set_groups
-
-        if not may_set_groups():  # then setgroups(2) is not allowed: do without the groups of the image's user
-            process["user"]["additionalGids"] = []
-    process.pop("consoleSize", None)
-    if size := details["console_size"]:
-        process["consoleSize"] = {"height": size[0], "width": size[1]}
-    return process
 
 
 def _user(root: Path, text: str, config: ContainerConfig) -> User:
