@@ -11,9 +11,11 @@ import pexpect
 import pytest
 
 from swapbox.errors import Unsupported
+from swapbox.testing.certificates import Authority
 from swapbox.testing.process import Engine, Result
 from swapbox.testing.sandbox import Sandbox
 from swapbox.testing.servers import HTPASSWD, docker_registry
+from swapbox.testing.token_server import TokenServer
 
 pytestmark = pytest.mark.debian
 
@@ -77,6 +79,8 @@ kept = json.load(open(path)) if os.path.exists(path) else {}
 word, text = sys.argv[1], sys.stdin.read()
 if word == "store":
     kept[json.loads(text)["ServerURL"]] = json.loads(text)
+elif word == "list":
+    print(json.dumps({server: found["Username"] for server, found in kept.items()}))
 elif text not in kept:
     print("credentials not found in native keychain")
     sys.exit(1)
@@ -106,6 +110,8 @@ def test_a_helper_is_shared_with_docker(
     docker("pull", image, env=here).fails(1, "no basic auth credentials")
     empty_swapbox.ok(*login, stdin=PASSWORD.encode(), env=here)
     docker("pull", image, env=here).fails(1, "manifest unknown")
+    words = {"_SWAPBOX_COMPLETE": "bash_complete", "COMP_WORDS": "swapbox logout 127", "COMP_CWORD": "2"}
+    assert closed_registry in empty_swapbox(env={**here, **words}).out
     assert PASSWORD not in file.read_text()
 
 
@@ -138,3 +144,28 @@ def test_a_log_in_lets_pull_in_and_a_log_out_does_not(
     empty_swapbox.ok("logout", closed_registry, env=here)
     empty_swapbox("pull", image, env=here).fails(1, "pull access denied")
     assert json.loads((tmp_path / "config.json").read_text()) == {"auths": {}}
+
+
+def test_a_registry_behind_tls_and_tokens_is_pushed_to_and_pulled_from(
+    empty_swapbox: Sandbox, busybox_ref: str, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    server = authority.sign("server")
+    tls = f", tls: {{certificate: {server.certificate}, key: {server.key}}}"
+    with TokenServer(tmp_path) as tokens, docker_registry(tmp_path, http=tls, more=tokens.settings) as host:
+        tokens.users[USER] = PASSWORD
+        (tmp_path / "certs.d" / host).mkdir(parents=True)
+        authority.certificate.rename(tmp_path / "certs.d" / host / "ca.crt")
+        config = tmp_path / "config.toml"
+        config.write_text(f"[options.registry.hub]\ncertificates = '{tmp_path}/certs.d'\n")
+        swapbox = Engine(*empty_swapbox.prefix, "--config", config, environment=empty_swapbox.environment)
+        image = f"{host}/team/app:1"
+        swapbox.ok("pull", busybox_ref)
+        swapbox.ok("tag", busybox_ref, image)
+        swapbox("push", image).fails(1, "authentication required", f"swapbox login {host}")
+        swapbox.ok("login", "-u", USER, "--password-stdin", host, stdin=PASSWORD.encode())
+        swapbox.ok("push", image)
+        swapbox.ok("rmi", image, busybox_ref)
+        swapbox.ok("logout", host)
+        assert f"Downloaded newer image for {image}" in swapbox.ok("pull", image)
+    assert any(bought.parameters.get("scope") == "repository:team/app:pull,push" for bought in tokens.bought)

@@ -120,6 +120,18 @@ def test_docker_hub_has_the_key_that_docker_gives_it(keyring: Keyring) -> None:
     assert keyring.get("docker.io") is None
 
 
+def test_the_hosts_of_all_log_ins_are_listed(keyring: Keyring, tmp_path: Path) -> None:
+    make_helper(tmp_path, "vault")
+    keyring.path.write_text(
+        json.dumps({"auths": {HUB_KEY: {"auth": AUTH}, "empty": {}}, "credHelpers": {"ghcr.io": "vault"}})
+    )
+    keyring.store("ghcr.io", ANN)
+    Helper("vault", {"PATH": str(tmp_path)}).store(
+        "others.example", "ann", "x"
+    )  # no log-in of this configuration's
+    assert keyring.hosts() == ["docker.io", "ghcr.io"]
+
+
 def test_an_identity_token_takes_the_place_of_the_password(keyring: Keyring) -> None:
     assert not keyring.store("ghcr.io", Credentials("ann", identity_token="long"))
     entry = json.loads(keyring.path.read_text())["auths"]["ghcr.io"]
@@ -204,12 +216,13 @@ def test_a_helper_keeps_finds_lists_and_forgets(keyring: Keyring, tmp_path: Path
     assert keyring.get("ghcr.io") == Credentials(identity_token="long")
     helper = Helper("vault", {"PATH": str(tmp_path)})
     assert helper.list() == {HUB_KEY: "ann", "ghcr.io": "<token>"}
+    assert keyring.hosts() == ["docker.io", "ghcr.io"]
     keyring.erase("docker.io")
     keyring.erase("docker.io")
     assert helper.list() == {"ghcr.io": "<token>"}
     assert keyring.get("docker.io") is None
     assert [line.split()[0] for line in calls.read_text().splitlines()] == [
-        *("store", "store", "get", "get", "list", "erase", "erase", "list", "get"),
+        *("store", "store", "get", "get", "list", "list", "erase", "erase", "list", "get"),
     ]
 
 

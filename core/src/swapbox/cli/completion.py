@@ -160,6 +160,8 @@ def _values(verb: str, param: click.Parameter) -> Callable[[Engine], Iterable[st
         return lambda engine: (f"{name}:" for name in _containers(engine, None))
     if verb == "inspect" and name == "names":
         return lambda engine: (*_containers(engine, None), *_images(engine), *_volumes(engine))
+    if (verb, name) == ("logout", "server"):
+        return _servers
     if name in ("container", "containers"):
         return lambda engine: _containers(engine, _STATUS.get(verb))
     if name in ("image", "images", "repository") or (verb, name) in _IMAGES:
@@ -181,6 +183,12 @@ def _images(engine: Engine) -> Iterable[str]:
 
 def _volumes(engine: Engine) -> Iterable[str]:
     return (volume.name for volume in engine.volumes.all())
+
+
+def _servers(engine: Engine) -> Iterable[str]:
+    from swapbox.cli.login import login_driver
+
+    return login_driver(engine, None).hosts()
 
 
 def _drivers(kind: Kind) -> Callable[[Engine], Iterable[str]]:

@@ -54,7 +54,7 @@ def login(
     if password_stdin:
         password = _secret_from_stdin()
     engine = engine_of(ctx)
-    driver = _driver(engine, registry)
+    driver = login_driver(engine, registry)
     if is_offline(engine):
         raise Unavailable(f"cannot log in to {host}: swapbox is offline")
     default = ""
@@ -142,7 +142,7 @@ def logout(ctx: click.Context, server: str | None, *, registry: str | None) -> N
     Defaults to Docker Hub if no server is specified.
     """
     host = _host(server)
-    driver = _driver(engine_of(ctx), registry)
+    driver = login_driver(engine_of(ctx), registry)
     click.echo(f"Removing login credentials for {_HUB_ADDRESS if host == DEFAULT_HOST else host}")
     try:
         driver.log_out(host)
@@ -151,7 +151,11 @@ def logout(ctx: click.Context, server: str | None, *, registry: str | None) -> N
         print_error(error, prefix=f"{host}: ")
 
 
-def _driver(engine: Engine, name: str | None) -> LoginDriver:
+def login_driver(engine: Engine, name: str | None) -> LoginDriver:
+    """Return the registry driver, by its name or the default one.
+
+    :raises Unsupported: it keeps no log-ins.
+    """
     choice = engine.selector.choose("registry", name=name)
     if "login" not in choice.offer.spec.capabilities:
         raise Unsupported(

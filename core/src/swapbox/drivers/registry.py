@@ -88,6 +88,10 @@ class RegistryDriver(Protocol):
 class LoginDriver(Protocol):
     """Capability ``login``: the driver keeps who the user is, for the host of a reference (``docker.io``)."""
 
+    def hosts(self) -> list[str]:
+        """Return the hosts that something is kept for."""
+        ...
+
     def kept(self, host: str) -> tuple[str, str]:
         """Return the user name and the password that are kept for a host, empty where there are none."""
         ...

@@ -63,6 +63,20 @@ class Keyring:
             return self._ask(Helper(name, self._environ), host)
         return _from_auths(config, host)
 
+    def hosts(self) -> list[str]:
+        """Return the hosts that there are log-ins for, by the lists of the helpers and the file."""
+        config = self._config()
+        auths, helpers = (_mapping(config, key) for key in ("auths", "credHelpers"))
+        keys = {key for key, entry in auths.items() if isinstance(entry, dict) and _from_entry(entry)}
+        for name in {_text(config, "credsStore"), *(_text(helpers, key) for key in helpers)} - {""}:
+            try:
+                listed = Helper(name, self._environ).list()
+            except SwapboxError as error:
+                self._warn(error.message)
+                continue
+            keys |= {key for key in listed if _helper_for(config, _host_of(key)) == name}
+        return sorted({_host_of(key) for key in keys})
+
     def store(self, host: str, credentials: Credentials) -> bool:
         """Keep a log-in: with the helper that the configuration names for the host, else in the file.
 
@@ -129,18 +143,12 @@ class Keyring:
 
 
 def _helper_for(config: Mapping[str, Any], host: str) -> str:
-    helpers = config.get("credHelpers")
-    if isinstance(helpers, dict):
-        for key in _keys(host):
-            if named := _text(helpers, key):
-                return named
-    return _text(config, "credsStore")
+    helpers = _mapping(config, "credHelpers")
+    return next(filter(None, (_text(helpers, key) for key in _keys(host))), _text(config, "credsStore"))
 
 
 def _from_auths(config: Mapping[str, Any], host: str) -> Credentials | None:
-    auths = config.get("auths")
-    if not isinstance(auths, dict):
-        return None
+    auths = _mapping(config, "auths")
     for key in (*_keys(host), *(key for key in auths if _is_for(key, host))):
         entry = auths.get(key)
         if isinstance(entry, dict) and (found := _from_entry(entry)):
@@ -173,7 +181,18 @@ def _keys(host: str) -> tuple[str, ...]:
 
 def _is_for(key: str, host: str) -> bool:
     """Say whether a key, an address or a host alone, is for a host."""
-    return key.removeprefix("https://").removeprefix("http://").partition("/")[0] in _keys(host)
+    return _host_of(key) == host
+
+
+def _host_of(key: str) -> str:
+    """Return the host of a key, Docker Hub's under its usual name."""
+    host = key.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    return _HUB_HOST if host in _keys(_HUB_HOST) else host
+
+
+def _mapping(value: Mapping[str, Any], key: str) -> dict[str, Any]:
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def _text(value: Mapping[str, Any], key: str) -> str:

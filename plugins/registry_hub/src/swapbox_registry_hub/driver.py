@@ -144,6 +144,10 @@ class Driver:
         """Return what a registry has for a term."""
         return search(self._transport, host, term, limit=limit)
 
+    def hosts(self) -> list[str]:
+        """Return the hosts that something is kept for."""
+        return self._keyring.hosts()
+
     def kept(self, host: str) -> tuple[str, str]:
         """Return the user name and the password that are kept for a host, empty where there are none."""
         return (self._keyring.get(host) or Credentials())[:2]
