@@ -37,6 +37,21 @@ def test_a_mirror_stands_in_for_docker_hub_and_offline_answers_what_was_pulled(
     swapbox("pull", "other", env=offline).fails(1, "other:latest is not here", "offline")
 
 
+def test_info_says_which_rules_there_are(empty_swapbox: Sandbox) -> None:
+    swapbox = configured(
+        empty_swapbox,
+        'offline = true\n[registries."docker.io"]\nmirrors = ["a.lan", "b.lan/hub"]\n'
+        '[registries."quay.io"]\nlocation = "c.lan"\n[registries."*"]\nblocked = true\n',
+    )
+    said = swapbox.ok("info").splitlines()
+    assert said[said.index("Offline: true") :][1:4] == [
+        "Registry docker.io: mirror a.lan, mirror b.lan/hub",
+        "Registry quay.io: at c.lan",
+        "Registry *: blocked",
+    ]
+    assert swapbox.ok("info", "--format", "{{.RegistryConfig.Mirrors}}") == "[a.lan b.lan/hub]"
+
+
 def test_a_blocked_registry_is_not_asked(empty_swapbox: Sandbox, fake_registry: RegistryServer) -> None:
     swapbox = configured(empty_swapbox, '[registries."*"]\nblocked = true\n')
     swapbox("pull", f"{fake_registry.host}/app").fails(1, "is blocked")

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from swapbox import __version__
 from swapbox.cli.units import format_time
+from swapbox.config import Rule
 from swapbox.drivers.common import API_VERSION, KINDS, Kind, Supported
 from swapbox.errors import SwapboxError
+from swapbox.images.registries import is_offline
+from swapbox.references import DEFAULT_HOST
 
 if TYPE_CHECKING:
     from swapbox.engine import Engine
@@ -72,6 +75,7 @@ def info_document(engine: Engine) -> dict[str, Any]:
         "OSType": "linux",
         "Architecture": host.machine,
         "IndexServerAddress": "https://index.docker.io/v1/",
+        "RegistryConfig": _registries(engine),
         "NCPU": os.cpu_count() or 0,
         "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "DockerRootDir": str(engine.paths.root),
@@ -86,6 +90,24 @@ def info_document(engine: Engine) -> dict[str, Any]:
         "Warnings": None,
         "ClientInfo": {"Version": __version__, "Context": "default", "Plugins": [], "Warnings": None},
     }
+
+
+def _registries(engine: Engine) -> dict[str, Any]:
+    """Return what Docker says of Docker Hub's mirrors, the only ones that it has."""
+    mirrors = list(engine.config.registries.get(DEFAULT_HOST, Rule()).mirrors)
+    hub = {"Name": DEFAULT_HOST, "Mirrors": mirrors, "Secure": True, "Official": True}
+    return {"Mirrors": mirrors, "IndexConfigs": {DEFAULT_HOST: hub}}
+
+
+def rules(engine: Engine) -> list[tuple[str, str]]:
+    """Return the rules about registries in words, and whether any may be asked at all."""
+    found = [("Offline", "true")] if is_offline(engine) else []
+    for prefix, rule in engine.config.registries.items():
+        words = ["blocked"] if rule.blocked else []
+        words += [f"mirror {mirror}" for mirror in rule.mirrors]
+        words += [f"at {rule.location}"] if rule.location else []
+        found.append((f"Registry {prefix}", ", ".join(words) or "as it is"))
+    return found
 
 
 def counts(engine: Engine) -> dict[str, int]:

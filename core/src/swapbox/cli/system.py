@@ -66,7 +66,7 @@ def info(ctx: click.Context, *, why: bool, format: str) -> None:
         for kind in KINDS:
             _explain(engine, kind)
         return
-    from swapbox.cli.host_documents import chosen_name, counts, info_document, runtimes
+    from swapbox.cli.host_documents import chosen_name, counts, info_document, rules, runtimes
 
     if format:
         _show(format, "system.dockerInfo", lambda: info_document(engine))
@@ -79,6 +79,7 @@ def info(ctx: click.Context, *, why: bool, format: str) -> None:
         (" Stopped", str(found["ContainersStopped"])),
         ("Images", str(len(engine.images.all()))),
         *((_TITLES[kind], chosen_name(engine, kind)) for kind in KINDS),
+        *rules(engine),
         ("Runtimes", " ".join(runtimes(engine))),
         ("Default Runtime", chosen_name(engine, "isolation")),
         ("Root", str(engine.paths.root)),
