@@ -61,6 +61,9 @@ location = "registry.lan/team"
 
 [registries."*"]
 blocked = true
+
+[networks]
+pools = [{base = "10.210.0.0/16", size = 24}]
 """,
     )
     assert found.registries == {
@@ -72,6 +75,7 @@ blocked = true
     assert found.offline
     assert found.drivers == {"storage": "vfs", "logging": "none"}
     assert found.options == {("storage", "overlay"): {"metacopy": "true", "ceiling": "12"}}
+    assert found.pools == (("10.210.0.0/16", 24),)
     assert found.limits == Limits(max_ratio=100, max_entries=5, max_path=255)
     assert found.sources["drivers.storage"] == file
 

@@ -126,8 +126,9 @@ def test_what_is_pruned_is_told(swapbox: Sandbox) -> None:
     swapbox.ok("create", "--name", "one", "busybox", "true")
     swapbox.ok("system", "prune", "-f")
     out = swapbox.ok("events", "--since", "10m", "--until", "0s", "--filter", "event=prune")
-    assert [line.split()[1:] for line in out.splitlines()[-2:]] == [
+    assert [line.split()[1:] for line in out.splitlines()[-3:]] == [
         ["container", "prune", "(reclaimed=0)"],
+        ["network", "prune", "(reclaimed=0)"],
         ["image", "prune", "(reclaimed=0)"],
     ]
 

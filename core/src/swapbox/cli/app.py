@@ -84,6 +84,7 @@ _VERBS = {
     "info": "system",
     "plugins": "plugin_list",
     "volume": "nouns",
+    "network": "nouns",
     "help": "help",
     "completion": "completion",
 }
@@ -91,7 +92,7 @@ _VERBS = {
 _FUNCTIONS = {"exec": "exec_", "import": "import_"}  # words of Python's
 
 # Verbs of Docker's that are still to come: one of these is no misspelling.
-_TO_COME = ("build", "network")
+_TO_COME = ("build",)
 
 
 class Verbs(Group):

@@ -166,6 +166,8 @@ def _values(verb: str, param: click.Parameter) -> Callable[[Engine], Iterable[st
         return lambda engine: _containers(engine, _STATUS.get(verb))
     if name in ("image", "images", "repository") or (verb, name) in _IMAGES:
         return _images
+    if name in ("network", "networks") and verb != "create":
+        return _networks
     return _volumes if name in ("volume", "volumes") and verb != "create" else None
 
 
@@ -209,6 +211,10 @@ def _signals(_engine: Engine) -> Iterable[str]:
     return (found.name.removeprefix("SIG") for found in signal.Signals)
 
 
+def _networks(engine: Engine) -> Iterable[str]:
+    return (network.name for network in engine.networks.all())
+
+
 _OPTIONS: Mapping[str, Callable[[Any], Iterable[str]]] = {
     "--storage-driver": _drivers("storage"),
     "--isolation": _drivers("isolation"),
@@ -217,7 +223,7 @@ _OPTIONS: Mapping[str, Callable[[Any], Iterable[str]]] = {
     "--log-driver": _drivers("logging"),
     "--registry": _drivers("registry"),
     "--network-driver": _drivers("network"),
-    "--network": _drivers("network"),
+    "--network": _networks,
     "--volume-driver": _drivers("volume"),
     "--attach": _always("stdin", "stdout", "stderr"),
     "--cap-add": _capabilities,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from swapbox.cli.mount_document import asked_mount, bind_text, mount_document
+from swapbox.cli.network_document import network_settings, port_bindings
 from swapbox.cli.units import format_time
 from swapbox.containers.defaults import masked_paths, readonly_paths
 from swapbox.containers.execute import exec_ids
@@ -53,7 +54,7 @@ def container_document(engine: Engine, container: Container, *, size: bool = Fal
         **(_sizes(engine, container) if size else {}),
         "Mounts": [mount_document(mount) for mount in config.mounts],
         "Config": _config(container),
-        "NetworkSettings": _network_settings(config),
+        "NetworkSettings": network_settings(engine, container),
         "Drivers": {
             "Storage": config.storage,
             "Isolation": config.isolation,
@@ -114,7 +115,7 @@ def _host_config(config: ContainerConfig) -> dict[str, Any]:
         "ContainerIDFile": "",
         "LogConfig": {"Type": config.logging, "Config": dict(config.log_opts)},
         "NetworkMode": config.network or config.network_driver,
-        "PortBindings": {},
+        "PortBindings": port_bindings(config),
         "RestartPolicy": {"Name": config.restart or "no", "MaximumRetryCount": config.restart_retries},
         "AutoRemove": config.auto_remove,
         "VolumeDriver": config.volume_driver,
@@ -124,10 +125,10 @@ def _host_config(config: ContainerConfig) -> dict[str, Any]:
         "CapAdd": _or_none(config.cap_add),
         "CapDrop": _or_none(config.cap_drop),
         "CgroupnsMode": "private",
-        "Dns": [],
-        "DnsOptions": [],
-        "DnsSearch": [],
-        "ExtraHosts": None,
+        "Dns": list(config.dns),
+        "DnsOptions": list(config.dns_options),
+        "DnsSearch": list(config.dns_search),
+        "ExtraHosts": _or_none(config.extra_hosts),
         "GroupAdd": _or_none(config.group_add),
         "IpcMode": "private",
         "Cgroup": "",
@@ -135,7 +136,7 @@ def _host_config(config: ContainerConfig) -> dict[str, Any]:
         "OomScoreAdj": config.oom_score_adj,
         "PidMode": "",
         "Privileged": config.privileged,
-        "PublishAllPorts": False,
+        "PublishAllPorts": config.publish_all,
         "ReadonlyRootfs": config.read_only,
         "SecurityOpt": _or_none(config.security_opt),
         **({"Tmpfs": dict(config.tmpfs)} if config.tmpfs else {}),
@@ -228,30 +229,6 @@ def _config(container: Container) -> dict[str, Any]:
         **({"StopSignal": config.stop_signal} if config.stop_signal else {}),
         **({"StopTimeout": config.stop_timeout} if config.stop_timeout is not None else {}),
         **({"Shell": list(config.shell_form)} if config.shell_form else {}),
-    }
-
-
-def _network_settings(config: ContainerConfig) -> dict[str, Any]:
-    first = {"IPAMConfig": None, "Links": None, "Aliases": None, "MacAddress": "", "DriverOpts": None}
-    address = {"IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": ""}
-    wide_address = {"GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0}
-    endpoint = {"EndpointID": "", "Gateway": ""}
-    joined = {**first, "GwPriority": 0, "NetworkID": "", **endpoint, **address, **wide_address, "DNSNames": None}
-    return {
-        "Bridge": "",
-        "SandboxID": "",
-        "SandboxKey": "",
-        "Ports": {},
-        "HairpinMode": False,
-        "LinkLocalIPv6Address": "",
-        "LinkLocalIPv6PrefixLen": 0,
-        "SecondaryIPAddresses": None,
-        "SecondaryIPv6Addresses": None,
-        **endpoint,
-        **wide_address,
-        **address,
-        "MacAddress": "",
-        "Networks": {config.network or config.network_driver: joined},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,19 +16,38 @@ from swapbox.images.names import ImageNames
 
 if TYPE_CHECKING:
     from swapbox.containers.listing import Listed
+    from swapbox.drivers.network import PublishedPort
     from swapbox.engine import Engine
 
 _COMMAND_WIDTH = 20
 _MOUNT_WIDTH = 15
 
 
+class Places:
+    """What the database has of the networks and ports of all containers, read when it is first asked for."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @cached_property
+    def networks(self) -> dict[str, list[str]]:
+        """The names of each container's networks."""
+        return self._engine.networks.records.names()
+
+    @cached_property
+    def ports(self) -> dict[str, list[PublishedPort]]:
+        """Each container's published ports."""
+        return self._engine.networks.records.published()
+
+
 class Row:
     """One line of ``ps``: a container, and what only the engine can tell of it."""
 
-    def __init__(self, container: Listed, engine: Engine, names: ImageNames) -> None:
+    def __init__(self, container: Listed, engine: Engine, names: ImageNames, places: Places) -> None:
         self.container = container
         self._engine = engine
         self._names = names
+        self._places = places
 
     @property
     def size(self) -> str:
@@ -64,7 +84,24 @@ class Row:
     def networks(self) -> list[str]:
         """The names of its networks."""
         config = self.container.config
+        if config.get("has_endpoints"):
+            return self._places.networks.get(self.container.id, [])
         return [config.get("network") or config.get("network_driver") or "default"]
+
+    @property
+    def ports(self) -> str:
+        """Its published ports, and its exposed ones."""
+        texts = self.container.config.get("exposed_ports", ())
+        has_endpoints = self.container.config.get("has_endpoints")
+        if not self.container.running or not has_endpoints:
+            return ""
+        from swapbox.cli.ports import Port, exposed, ports_text
+
+        public = self._places.ports.get(self.container.id, ())
+        ports = [Port(port.protocol, port.private, port.address, port.public) for port in public]
+        published = {(port.protocol, port.private) for port in ports}
+        ports += [port for port in exposed(texts) if (port.protocol, port.private) not in published]
+        return ports_text(ports)
 
 
 def _id(row: Row, view: View) -> str:
@@ -94,15 +131,6 @@ def _status(row: Row, view: View) -> str:
     )
 
 
-def _ports(row: Row, _view: View) -> str:
-    ports = row.container.config.get("exposed_ports")
-    if not ports or not row.container.running or row.networks[0] in ("none", "host"):
-        return ""
-    from swapbox.cli.ports import exposed, ports_text
-
-    return ports_text(exposed(ports))
-
-
 def _mounts(row: Row, view: View) -> str:
     return ",".join(shorten(mount, _MOUNT_WIDTH) if view.truncate else mount for mount in row.mounts)
 
@@ -123,7 +151,7 @@ CONTAINERS = Listing[Row](
         "Command": Field("COMMAND", _command),
         "CreatedAt": Field("CREATED AT", lambda row, _view: zoned_time(row.container.created // 10**9)),
         "RunningFor": Field("CREATED", lambda row, view: age(view.now - row.container.created)),
-        "Ports": Field("PORTS", _ports),
+        "Ports": Field("PORTS", lambda row, _view: row.ports),
         "State": Field("STATE", lambda row, _view: row.container.state.status),
         "Status": Field("STATUS", _status),
         "Size": Field(
@@ -177,7 +205,9 @@ def ps(
 
         found = listed(engine, everything=everything or last > 0)
         found = (container for container, _ in zip(found, range(last), strict=False)) if last > 0 else found
-    click.echo(CONTAINERS.render((Row(container, engine, names) for container in found), _view(shown)), nl=False)
+    places = Places(engine)
+    rows = (Row(container, engine, names, places) for container in found)
+    click.echo(CONTAINERS.render(rows, _view(shown)), nl=False)
 
 
 def _view(shown: dict[str, Any]) -> View:

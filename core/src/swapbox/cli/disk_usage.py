@@ -58,7 +58,7 @@ class ContainerRow(container_list.Row):
     """A container with the size of its own files."""
 
     def __init__(self, container: Listed, engine: Engine, names: ImageNames) -> None:
-        super().__init__(container, engine, names)
+        super().__init__(container, engine, names, container_list.Places(engine))
         from swapbox.containers.sizes import own_size
 
         what = f"container {container.name}"

@@ -173,9 +173,22 @@ def update(ctx: click.Context, /, containers: tuple[str, ...], **given: str) -> 
 @click.pass_context
 def port(ctx: click.Context, container: str, private_port: str | None) -> None:
     """List port mappings or a specific mapping for the container."""
-    engine_of(ctx).containers.find(container)
-    if private_port is not None:
-        number = private_port.partition("/")[0]
+    from swapbox.cli.ports import address_text
+
+    engine = engine_of(ctx)
+    found = engine.containers.find(container)
+    published = engine.networks.records.published((found.id,)) if found.config.has_endpoints else {}
+    ports = published.get(found.id, [])
+    if private_port is None:
+        for port in sorted(ports, key=lambda port: (port.private, port.protocol, ":" in port.address)):
+            click.echo(f"{port.private}/{port.protocol} -> {address_text(port.address, port.public)}")
+        return
+    wanted, _, protocol = private_port.partition("/")
+    chosen = [port for port in ports if (str(port.private), port.protocol) == (wanted, protocol or "tcp")]
+    for port in chosen:
+        click.echo(address_text(port.address, port.public))
+    if not chosen:
+        number = wanted
         if not (number.isascii() and number.isdigit()):
             reason = f'strconv.ParseUint: parsing "{number}": invalid syntax'
             raise ClientError(f"Error: invalid port ({number}): {reason}")

@@ -106,6 +106,23 @@ volume = Noun(
     },
 )
 
+network = Noun(
+    "network",
+    help="Manage networks.",
+    epilog="Example: swapbox network create front",
+    verbs={
+        "connect": "networks:connect",
+        "create": "networks:create",
+        "disconnect": "networks:disconnect",
+        "inspect": "networks:inspect",
+        "ls": "networks:ls",
+        "list": "networks:ls",
+        "prune": "networks:prune",
+        "rm": "networks:rm",
+        "remove": "networks:rm",
+    },
+)
+
 system = Noun(
     "system",
     help="Manage swapbox.",

@@ -51,6 +51,11 @@ def ports_text(ports: Iterable[Port]) -> str:
     return ", ".join([*joined, *alone])
 
 
+def address_text(address: str, port: int) -> str:
+    """Return ``address:port``, an IPv6 address in brackets."""
+    return f"{_host(address)}:{port}"
+
+
 def _range(address: str, protocol: str, first: int, last: int) -> str:
     numbers = str(first) if first == last else f"{first}-{last}"
     return f"{_host(address)}:{numbers}->{numbers}/{protocol}" if address else f"{numbers}/{protocol}"

@@ -29,7 +29,7 @@ class Pruned(NamedTuple):
 def _containers(engine: Engine, filters: Filters, *, everything: bool) -> Pruned:
     from swapbox.containers.prune import prune
 
-    ids, reclaimed = prune(engine, filters, until=_until(filters))
+    ids, reclaimed = prune(engine, filters, until=moment(filters))
     return Pruned(["Deleted Containers:", *ids] if ids else [], reclaimed)
 
 
@@ -38,7 +38,7 @@ def _images(engine: Engine, filters: Filters, *, everything: bool) -> Pruned:
     from swapbox.images.prune import prune
 
     filters = {**filters, "dangling": [*filters.get("dangling", ()), "false" if everything else "true"]}
-    removed, reclaimed = prune(engine, filters, created=created, until=_until(filters))
+    removed, reclaimed = prune(engine, filters, created=created, until=moment(filters))
     lines = []
     for one in removed:
         lines += [f"untagged: {name}" for name in one.untagged]
@@ -46,7 +46,8 @@ def _images(engine: Engine, filters: Filters, *, everything: bool) -> Pruned:
     return Pruned(["Deleted Images:", *lines] if lines else [], reclaimed)
 
 
-def _until(filters: Filters) -> int | None:
+def moment(filters: Filters) -> int | None:
+    """Return the value of the filter ``until``, nanoseconds since the epoch; None without it."""
     values = filters.get("until", ())
     if len(values) > 1:
         raise InvalidInput("more than one until filter specified")
@@ -60,9 +61,21 @@ def _volumes(engine: Engine, filters: Filters, *, everything: bool) -> Pruned:
     return Pruned(["Deleted Volumes:", *pruned.names] if pruned.names else [], pruned.reclaimed)
 
 
+def _networks(engine: Engine, filters: Filters, *, everything: bool) -> Pruned:
+    from swapbox.networks.queries import prune
+
+    names = prune(engine, filters, until=moment(filters))
+    return Pruned(["Deleted Networks:", *names] if names else [], 0)
+
+
 _Part = Callable[..., Pruned]
-_PARTS: dict[str, _Part] = {"containers": _containers, "volumes": _volumes, "images": _images}
-"""What ``system prune`` does, in this order; volumes when asked for. Networks come after containers in Docker."""
+_PARTS: dict[str, _Part] = {
+    "containers": _containers,
+    "networks": _networks,
+    "volumes": _volumes,
+    "images": _images,
+}
+"""What ``system prune`` does, in this order; volumes when asked for."""
 
 
 def _show(*parts: Pruned) -> None:

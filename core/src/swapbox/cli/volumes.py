@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from swapbox.volumes.records import Volume
 
 
-def _labels(_ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+def read_labels(_ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    """Read ``--label``."""
     from swapbox.containers.options import parse_labels
 
     assert isinstance(param, click.Option)
@@ -33,7 +34,7 @@ def _labels(_ctx: click.Context, param: click.Parameter, values: Sequence[str]) 
 
 @click.command(epilog="Example: swapbox volume create -o type=tmpfs -o device=tmpfs -o o=size=64m scratch")
 @click.option("-d", "--driver", default="", metavar="NAME", help="Volume driver.")
-@click.option("--label", "labels", multiple=True, callback=_labels, metavar="KEY[=VALUE]", help="Set a label.")
+@click.option("--label", "labels", multiple=True, callback=read_labels, metavar="KEY[=VALUE]", help="Set a label.")
 @click.option("-o", "--opt", multiple=True, metavar="NAME=VALUE", help="Set an option of the driver.")
 @click.option("--name", "old_name", default="", hidden=True)
 @click.argument("volume", required=False)

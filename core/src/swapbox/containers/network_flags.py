@@ -54,15 +54,13 @@ def _attachments(given: Mapping[str, Any]) -> tuple[Attachment, ...]:
         first = found[0] if found else Attachment("")
         addresses = tuple(filter(None, (given["ip"], given["ip6"])))
         for name in ("ip", "ip6"):
-            if given[name]:
-                _each(name, [given[name]], _address)
-        if given["mac_address"]:
-            _each("mac_address", [given["mac_address"]], _mac_address)
+            _each(name, filter(None, [given[name]]), _address)
+        mac = "".join(_each("mac_address", filter(None, [given["mac_address"]]), _mac_address))
         found[:1] = [
             first._replace(
                 aliases=(*first.aliases, *given["network_alias"]),
                 addresses=addresses or first.addresses,
-                mac_address=given["mac_address"] or first.mac_address,
+                mac_address=mac or first.mac_address,
             )
         ]
     names = [attachment.network for attachment in found]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from swapbox.containers.listing import Listed, listed
 from swapbox.errors import InvalidInput, NotFound
@@ -129,10 +129,20 @@ def _volume(_engine: Engine, values: Sequence[str]) -> Test:
     return test
 
 
-def _network(_engine: Engine, values: Sequence[str]) -> Test:
+def _network(engine: Engine, values: Sequence[str]) -> Test:
+    wanted = set(values)
+    for value in values:  # an id names a network, too
+        try:
+            network = engine.networks.find(value)
+        except (NotFound, InvalidInput):
+            continue
+        wanted.add(network.name)
+    places = engine.networks.records.names()
+
     def test(container: Listed) -> bool:
         config = container.config
-        return (config.get("network") or config.get("network_driver")) in values
+        names = [config.get("network") or config.get("network_driver"), *places.get(container.id, ())]
+        return not wanted.isdisjoint(names)
 
     return test
 
@@ -148,9 +158,13 @@ def _ports(values: Iterable[str]) -> set[tuple[int, str]]:
     return found
 
 
-def _publish(_engine: Engine, values: Sequence[str]) -> Test:
+def _publish(engine: Engine, values: Sequence[str]) -> Test:
     wanted = _ports(values)
-    return lambda container: not wanted.isdisjoint(_published(container.config))
+    published = {
+        container: {(port.public, port.protocol) for port in ports}
+        for container, ports in engine.networks.records.published().items()
+    }
+    return lambda container: not wanted.isdisjoint(published.get(container.id, ()))
 
 
 def _expose(_engine: Engine, values: Sequence[str]) -> Test:
@@ -159,11 +173,6 @@ def _expose(_engine: Engine, values: Sequence[str]) -> Test:
         (container.config.get("network") or container.config.get("network_driver")) not in ("none", "host")
         and not wanted.isdisjoint(_ports(container.config.get("exposed_ports", ())))
     )
-
-
-def _published(config: Mapping[str, Any]) -> set[tuple[int, str]]:
-    """Return the ports of the host; none, as long as networks publish none."""
-    return {(port["host_port"], port.get("protocol", "tcp")) for port in config.get("published_ports", ())}
 
 
 def _task(_engine: Engine, values: Sequence[str]) -> Test:

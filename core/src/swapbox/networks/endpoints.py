@@ -115,7 +115,7 @@ def _leased(engine: Engine, container: Container) -> tuple[Leased, ...]:
     records = engine.networks.records
     with engine.database.transaction():
         records.release(container.id)
-        rows = [_with_lease(engine, row) for row in records.endpoints(container=container.id)]
+        rows = [leased_row(engine, row) for row in records.endpoints(container=container.id)]
         if not rows and not container.config.networks:
             raise NotFound(f"network {container.config.network or container.config.network_driver} not found")
         for row in rows:
@@ -140,7 +140,7 @@ def way_out(rows: Sequence[EndpointRow]) -> EndpointRow | None:
     return min((row for row in rows if not row.network.internal), key=lambda row: row.network.name, default=None)
 
 
-def _with_lease(engine: Engine, row: EndpointRow) -> EndpointRow:
+def leased_row(engine: Engine, row: EndpointRow) -> EndpointRow:
     """Return a place with an id and addresses that nobody has."""
     leased = engine.networks.records.leased(row.network.id)
     chosen = {32: "", 128: ""}

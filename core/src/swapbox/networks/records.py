@@ -156,6 +156,15 @@ class NetworkRecords:
         rows = self._database.rows(f"{_ENDPOINTS}{where} ORDER BY container, position", given.values())
         return [_endpoint(row) for row in rows if row["recorded"] or not is_gone(row["owner"])]
 
+    def names(self) -> dict[str, list[str]]:
+        """Return the names of each container's networks, sorted."""
+        found: dict[str, list[str]] = {}
+        for row in self._database.rows(
+            "SELECT container, name FROM endpoints JOIN networks ON networks.id = network ORDER BY name"
+        ):
+            found.setdefault(row["container"], []).append(row["name"])
+        return found
+
     def lost(self) -> list[EndpointRow]:
         """Return the places of containers that there are not, and that nobody is making."""
         rows = self._database.rows(_ENDPOINTS)
@@ -183,6 +192,10 @@ class NetworkRecords:
                 (container_id,),
             )
             self._database.execute("DELETE FROM published_ports WHERE container = ?", (container_id,))
+
+    def withdraw(self, container_id: str) -> None:
+        """Give back the ports of a container."""
+        self._database.execute("DELETE FROM published_ports WHERE container = ?", (container_id,))
 
     # -- ports --------------------------------------------------------------------------------------------------
 

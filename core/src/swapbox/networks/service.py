@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from swapbox.drivers.network import NetworkDriver
     from swapbox.engine import Engine
 
-_NEVER = 0
-
 
 class Networks:
     """The networks of one engine."""
@@ -61,10 +59,16 @@ class Networks:
         for offer in self._engine.plugins.offers("network"):
             name = offer.spec.name
             if "networks" not in offer.spec.capabilities:
-                found.append(Network(_fixed_id(name), name, name, _NEVER))
-            elif (made := self.records.find(name)) is not None and made.state == "ready":
-                found.append(made)
+                found.append(Network(_fixed_id(name), name, name))
+                continue
+            made = self.records.find(name)
+            is_made = made is not None and made.state == "ready" and made.name == name
+            found.append(made if made is not None and is_made else Network(self._default_id(name), name, name))
         return found
+
+    def _default_id(self, driver: str) -> str:
+        """Return the id of the network that comes with a driver: always the same one below one root."""
+        return _fixed_id(f"{driver} {self._engine.paths.root}")
 
     def is_predefined(self, name: str) -> bool:
         """Say whether a network of this name comes with a driver."""
@@ -88,7 +92,7 @@ class Networks:
             found = self.records.find(driver)
             if found is not None and found.state == "ready" and found.name == driver:
                 return found
-            return self._make(Network(_new_id(), driver, driver))
+            return self._make(Network(self._default_id(driver), driver, driver))
 
     def create(
         self,

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from swapbox.testing.process import Engine
 from swapbox.testing.sandbox import Sandbox
 
 _PATCHED = """
@@ -42,7 +43,7 @@ main(arguments)
 """
 
 
-def patched(swapbox: Sandbox, place: str, what: str, *arguments: str) -> list[str]:
+def patched(swapbox: Engine, place: str, what: str, *arguments: str) -> list[str]:
     """Return the command line of a swapbox in which a function is deadly, or waits.
 
     :param place: ``module:function`` or ``module:Class.method``, the module in ``swapbox.containers``.

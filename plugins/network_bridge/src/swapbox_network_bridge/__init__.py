@@ -20,7 +20,7 @@ def swapbox_network_drivers() -> Iterator[NetworkDriverSpec]:
         factory=_open,
         probe=_probe,
         capabilities=frozenset({"networks", "ports", "warm"}),
-        priority=10,
+        priority=60,
     )
 
 

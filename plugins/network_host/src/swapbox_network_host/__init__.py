@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @hookimpl
 def swapbox_network_drivers() -> Iterator[NetworkDriverSpec]:
     """Offer ``none`` and ``host``."""
-    # Until a bridge is installed, containers are cut off rather than let into the host's network.
+    # Where no bridge can be, containers are cut off rather than let into the host's network.
     yield NetworkDriverSpec(name="none", summary="loopback only", factory=_none, priority=20)
     yield NetworkDriverSpec(
         name="host", summary="the host's own network, not isolated", factory=_host, priority=10

@@ -1,0 +1,228 @@
+"""Networks as a user sees them: swapbox lives on a host of its own, a network namespace; another is beside it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from swapbox.testing import faults
+from swapbox.testing.hosts import Host, host, join
+from swapbox.testing.process import Engine, wait_until
+from swapbox.testing.sandbox import Sandbox, sandbox
+
+pytestmark = [pytest.mark.root, pytest.mark.debian]
+
+SERVER = ("busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
+INSIDE, OUTSIDE = "10.231.7.1", "10.231.7.2"
+
+
+class World(NamedTuple):
+    """A host with swapbox, another host, and swapbox itself."""
+
+    host: Host
+    other: Host
+    swapbox: Sandbox
+
+    def fetch(self, place: Host, address: str) -> str:
+        """Return what a host gets from a published port; empty when it gets nothing."""
+        return place("curl", "-sS", "-m", "5", f"http://{address}/hostname").out
+
+    def inside(self, name: str, address: str, port: int, *, seconds: int = 5) -> str:
+        """Return what a container gets from an address."""
+        script = f"printf 'GET /hostname HTTP/1.0\\r\\n\\r\\n' | nc -w {seconds} {address} {port} | tail -n 1"
+        return self.swapbox("exec", name, "sh", "-c", script).out
+
+    def server(self, name: str, *options: str) -> str:
+        """Start a web server, and return its host name, which it serves."""
+        identity = self.swapbox.ok("run", "-d", "--name", name, *options, *SERVER)
+        wait_until(
+            lambda: self.swapbox("exec", name, "nc", "-w", "1", "127.0.0.1", "80").code == 0, f"{name} serves"
+        )
+        return identity[:12]
+
+    def left(self) -> set[str]:
+        """Return what is on the host but bridges and the rules of networks."""
+        rules = {name for name in self.host.tables() if name.count("_") > 1}
+        return rules | {name for name in self.host.links() if name.startswith("veth")}
+
+    def assert_nothing_left(self) -> None:
+        """Wait until no link, rule or lease of a container is left."""
+        wait_until(lambda: self.left() == set(), "links and rules are gone")
+        for network in self.swapbox.ok("network", "ls", "-q").split():
+            assert self.members(network) == []
+
+    def members(self, network: str) -> list[dict[str, str]]:
+        """Return what ``network inspect`` says of the containers in a network."""
+        (document,) = json.loads(self.swapbox.ok("network", "inspect", network))
+        return list(document["Containers"].values())
+
+
+@pytest.fixture(scope="module")
+def _world(busybox_ref: str) -> Iterator[World]:
+    with host() as own, host() as other, sandbox(network="bridge", enter=own.enter) as swapbox:
+        join(own, other)
+        outside = Engine(*swapbox.prefix[len(own.enter) :], environment=swapbox.environment)
+        outside.ok("pull", busybox_ref)
+        outside.ok("tag", busybox_ref, "busybox")
+        yield World(own, other, swapbox)
+
+
+@pytest.fixture
+def world(_world: World) -> Iterator[World]:
+    """A world without containers; afterwards nothing of any may be left."""
+    yield _world
+    _world.swapbox.remove_containers()
+    _world.assert_nothing_left()
+    _world.swapbox.ok("network", "prune", "-f")
+
+
+def test_a_container_reaches_the_world_by_the_hosts_address_and_leaves_nothing(world: World) -> None:
+    script = f"ping -c 1 -w 5 {OUTSIDE} >/dev/null && grep $(hostname) /etc/hosts && ip route"
+    shown = world.swapbox.ok("run", "--rm", "busybox", "sh", "-c", script).splitlines()
+    assert shown[0].startswith("172.17.0.2\t")
+    assert shown[1].startswith("default via 172.17.0.1 dev eth0")
+    world.assert_nothing_left()
+
+
+def test_a_published_port_is_reached_from_everywhere(world: World) -> None:
+    name = world.server("web", "-p", "8080:80", "-p", "127.0.0.1:8082:80")
+    world.swapbox.ok("run", "-d", "--name", "neighbour", "busybox", "sleep", "1000")
+    world.swapbox.ok("network", "create", "far")
+    world.swapbox.ok("run", "-d", "--name", "stranger", "--network", "far", "busybox", "sleep", "1000")
+    assert world.fetch(world.other, f"{INSIDE}:8080") == name
+    assert world.fetch(world.host, f"{INSIDE}:8080") == name
+    assert world.fetch(world.host, "127.0.0.1:8080") == name
+    assert world.fetch(world.host, "127.0.0.1:8082") == name
+    assert world.inside("neighbour", INSIDE, 8080) == name
+    assert world.inside("stranger", INSIDE, 8080) == name
+    assert world.inside("web", INSIDE, 8080) == name
+    assert world.fetch(world.other, f"{INSIDE}:8082") == ""
+    assert world.inside("stranger", "172.17.0.2", 80, seconds=1) == ""
+    assert world.swapbox.ok("port", "web", "80") == "0.0.0.0:8080\n127.0.0.1:8082"
+    assert "0.0.0.0:8080->80/tcp, 127.0.0.1:8082->80/tcp" in world.swapbox.ok("ps")
+    world.swapbox.ok("stop", "-t", "0", "web")
+    assert world.fetch(world.host, "127.0.0.1:8080") == ""
+    assert world.swapbox.ok("port", "web") == ""
+
+
+def test_a_port_that_is_taken_is_refused_before_the_start(world: World) -> None:
+    world.swapbox.ok("run", "-d", "--name", "first", "-p", "8090:80", "busybox", "sleep", "1000")
+    refused = world.swapbox("run", "--name", "second", "-p", "8090:81", "busybox", "true")
+    refused.fails(125, "Bind for 0.0.0.0:8090 failed: port is already allocated")
+    with world.host.start("busybox", "nc", "-l", "-p", "8091") as listener:
+        wait_until(lambda: ":8091" in world.host.ok("ss", "-ltn"), "a program listens")
+        refused = world.swapbox("run", "--name", "third", "-p", "8091:80", "busybox", "true")
+        refused.fails(125, "0.0.0.0:8091", "address already in use")
+        listener.kill()
+    assert world.swapbox.ok("run", "--rm", "-P", "--expose", "80", "busybox", "echo", "free") == "free"
+
+
+def test_networks_are_joined_and_left_while_a_container_runs(world: World) -> None:
+    world.swapbox.ok("network", "create", "--subnet", "10.99.0.0/24", "--ip-range", "10.99.0.128/25", "front")
+    world.swapbox.ok("network", "create", "--internal", "back")
+    world.server("web", "--network", "name=front,ip=10.99.0.7,mac-address=02:42:00:00:00:07")
+    world.swapbox.ok("run", "-d", "--name", "client", "--network", "back", "busybox", "sleep", "1000")
+    assert "10.99.0.7" in world.swapbox.ok("exec", "web", "ip", "addr", "show", "eth0")
+    assert world.inside("client", "10.99.0.7", 80, seconds=1) == ""
+    world.swapbox.ok("network", "connect", "front", "client")
+    assert "10.99.0.128" in world.swapbox.ok("exec", "client", "cat", "/etc/hosts")
+    assert world.inside("client", "10.99.0.7", 80) != ""
+    world.swapbox("network", "connect", "front", "client").fails(1, "already exists in network front")
+    world.swapbox("network", "rm", "front").fails(1, "network front has active endpoints")
+    world.swapbox.ok("network", "disconnect", "front", "client")
+    assert world.inside("client", "10.99.0.7", 80, seconds=1) == ""
+    assert "10.99.0.128" not in world.swapbox.ok("exec", "client", "cat", "/etc/hosts")
+    assert [one["Name"] for one in world.members("front")] == ["web"]
+    world.swapbox.remove_containers()
+    assert world.swapbox.ok("network", "prune", "-f").split()[2:] == ["back", "front"]
+
+
+def test_an_exhausted_network_says_so_and_gives_addresses_back(world: World) -> None:
+    world.swapbox.ok("network", "create", "--subnet", "10.98.0.0/30", "tiny")
+    world.swapbox.ok("run", "-d", "--name", "only", "--network", "tiny", "busybox", "sleep", "1000")
+    refused = world.swapbox("run", "--rm", "--network", "tiny", "busybox", "true")
+    refused.fails(125, "no available IPv4 addresses on this network's address pools: tiny")
+    world.swapbox.ok("rm", "-f", "only")
+    world.swapbox.ok("run", "--rm", "--network", "tiny", "busybox", "true")
+
+
+def test_one_container_has_the_network_of_another(world: World) -> None:
+    name = world.server("web")
+    script = "hostname; ip addr show eth0 | grep -o '172.17.0.[0-9]*/'"
+    shown = world.swapbox.ok("run", "--rm", "--network", "container:web", "busybox", "sh", "-c", script)
+    assert shown.split() == [name, "172.17.0.2/"]
+    world.swapbox("run", "--network", "container:web", "-p", "80", "busybox", "true").fails(
+        125, "conflicting options"
+    )
+
+
+@pytest.mark.parametrize("what", ["before", "after"])
+def test_a_monitor_that_is_killed_while_it_connects_leaves_nothing(world: World, what: str) -> None:
+    plain = Engine(*world.swapbox.prefix[len(world.host.enter) :], environment=world.swapbox.environment)
+    command = faults.patched(
+        plain, "launch:_connect", what, "run", "--name", "victim", "-p", "8100:80", "busybox", "true"
+    )
+    done = subprocess.run([*world.host.enter, *command], env=plain.environment, capture_output=True, timeout=60)
+    assert done.returncode == 125
+    assert world.swapbox.state("victim")["Status"] == "created"
+    world.assert_nothing_left()
+    assert world.swapbox.ok("run", "--rm", "-p", "8100:80", "busybox", "echo", "free") == "free"
+
+
+def test_a_container_whose_monitor_is_killed_is_freed_at_its_end(world: World) -> None:
+    world.server("web", "-p", "8101:80")
+    world.host.ok("kill", "-9", str(faults.monitor_pid(world.swapbox, "web")))
+    assert world.fetch(world.other, f"{INSIDE}:8101") != ""
+    world.swapbox.ok("kill", "web")
+    wait_until(lambda: world.swapbox.state("web")["Status"] == "exited", "web has ended")
+    world.assert_nothing_left()
+
+
+def test_rules_and_bridges_that_somebody_took_away_are_made_again(world: World) -> None:
+    world.swapbox.ok("run", "--rm", "busybox", "true")
+    world.host.ok("nft", "flush", "ruleset")
+    name = world.server("web", "-p", "8102:80")
+    assert world.fetch(world.other, f"{INSIDE}:8102") == name
+    world.swapbox.ok("rm", "-f", "web")
+    for bridge in [link for link in world.host.links() if link.startswith("br-")]:
+        world.host.ip(f"link del {bridge}")
+    world.swapbox.ok("run", "--rm", "busybox", "ping", "-c", "1", "-w", "5", OUTSIDE)
+
+
+def test_containers_that_start_at_once_get_addresses_of_their_own(world: World) -> None:
+    world.swapbox.ok("network", "create", "crowd")
+    options = ("run", "-d", "--network", "crowd", "busybox", "sleep", "1000")
+    started = [world.swapbox.start(*options) for _ in range(10)]
+    assert [command.wait() for command in started] == [0] * 10
+    for command in started:
+        command.communicate()
+    assert len({one["IPv4Address"] for one in world.members("crowd")}) == 10
+    assert len(world.left()) == 10
+
+
+def test_docker_words_for_what_cannot_be(world: World) -> None:
+    swapbox = world.swapbox
+    swapbox.ok("network", "create", "--subnet", "10.97.0.0/24", "taken")
+    swapbox("network", "create", "taken").fails(1, "network with name taken already exists")
+    swapbox("network", "create", "--subnet", "10.97.0.0/16", "other").fails(1, "Pool overlaps with other one")
+    swapbox("network", "create", "bridge").fails(1, "operation is not permitted on predefined bridge network")
+    swapbox("network", "rm", "bridge", "nosuch").fails(1, "bridge is a pre-defined network", "nosuch not found")
+    swapbox("run", "--network", "nosuch", "busybox", "true").fails(125, "network nosuch not found")
+    swapbox("run", "--ip", "172.17.0.9", "busybox", "true").fails(125, "user defined networks only")
+    swapbox("run", "--network", "taken", "--ip", "10.96.0.2", "busybox", "true").fails(125, "10.96.0.2")
+    assert [line.split()[1] for line in swapbox.ok("network", "ls").splitlines()[1:]] == [
+        *("bridge", "host", "none", "taken")
+    ]
+
+
+def test_ipv6_leads_in_and_between(world: World) -> None:
+    world.swapbox.ok("network", "create", "--ipv6", "--subnet", "fd42::/64", "wide")
+    name = world.server("web", "--network", "wide", "-p", "8103:80")
+    assert world.fetch(world.other, "[fd31:7::1]:8103") == name
+    assert world.swapbox.ok("port", "web") == "80/tcp -> 0.0.0.0:8103\n80/tcp -> [::]:8103"
+    ping = ("ping6", "-c", "1", "-w", "5", "fd42::2")
+    world.swapbox.ok("run", "--rm", "--network", "wide", "busybox", *ping)
