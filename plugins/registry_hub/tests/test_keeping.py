@@ -160,6 +160,16 @@ def test_what_a_killed_log_in_has_left_goes_with_the_next(keyring: Keyring, tmp_
     assert stat.S_IMODE(keyring.path.stat().st_mode) == 0o600
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize(("owner", "kept"), [(1234, 1234), (65534, 0)])
+def test_the_file_stays_its_owners(keyring: Keyring, owner: int, kept: int) -> None:
+    keyring.path.write_text("{}")
+    os.chown(keyring.path, owner, owner)
+    keyring.store("ghcr.io", ANN)
+    status = keyring.path.stat()
+    assert (status.st_uid, status.st_gid) == (kept, kept)
+
+
 @pytest.mark.parametrize("text", [b"{", b"[]", b'{"auths": {}}}', b"\xff"])
 def test_a_file_that_is_no_json_object_is_left_alone(tmp_path: Path, text: bytes) -> None:
     keyring = Keyring(environ={"DOCKER_CONFIG": str(tmp_path)}, warn=lambda _: None)

@@ -12,6 +12,8 @@ from typing import Any
 
 from swapbox.errors import DataError, from_os_error
 
+_NOBODY = 65534
+
 
 def config_path(environ: Mapping[str, str]) -> Path:
     """Return where the file is: ``$DOCKER_CONFIG/config.json``, else ``~/.docker/config.json``."""
@@ -71,13 +73,19 @@ def _replace(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.swapbox-{os.urandom(4).hex()}")
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            with contextlib.suppress(FileNotFoundError):
-                status = path.stat()
-                with contextlib.suppress(OSError):  # not ours to give away, or an owner outside the user namespace
-                    os.fchown(file.fileno(), status.st_uid, status.st_gid)
+            _keep_owner(path, file.fileno())
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _keep_owner(path: Path, descriptor: int) -> None:
+    """Give a new file to the owner of the old one, as far as this process may."""
+    with contextlib.suppress(OSError):  # there is none yet, or it is not ours to give away
+        status = path.stat()
+        # In a user namespace that number stands for whoever has none there, and would be somebody else.
+        if _NOBODY not in (status.st_uid, status.st_gid):
+            os.fchown(descriptor, status.st_uid, status.st_gid)
