@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
 work=$(mktemp -d)
 export SWAPBOX_ROOT="$work/root" SWAPBOX_RUN_ROOT="$work/run"
+# Otherwise it would leave a bridge on the host.
+export SWAPBOX_NETWORK_DRIVER=none
 server=
 
 finish() {
