@@ -130,6 +130,16 @@ def test_a_rate_limit_is_shown_and_waited_for(server: RegistryServer) -> None:
     driver.close()
 
 
+def test_a_wait_is_announced_once_for_all_threads(server: RegistryServer) -> None:
+    said: list[str] = []
+    patience = Patience(sleep=lambda _: None, warn=said.append)
+    driver = Driver(timeout=5.0, keyring=Keyring(environ={}, warn=pytest.fail), patience=patience)
+    server.faults.refuse, server.faults.retry_after = [429] * 3, 50
+    driver.resolve(server.reference("demo/app"))
+    driver.close()
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize("retries", [0, 5])
 def test_a_failing_registry_is_asked_as_often_as_configured(server: RegistryServer, retries: int) -> None:
     patience = Patience(retries=retries, sleep=lambda _: None)

@@ -160,7 +160,7 @@ class Login:
         if parts.scheme == "http" and any(credentials) and not self._may_send_in_clear(parts.netloc):
             raise PermissionDenied(
                 f"registry {reference.host} wants the password sent in clear to {refusals.clean(realm)}",
-                hint=f"pull without a log-in: swapbox logout {reference.host}",
+                hint=f"list {parts.netloc} in the option insecure, or log out: swapbox logout {reference.host}",
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -40,6 +41,8 @@ class Patience:
         self._longest = longest
         self._sleep = sleep
         self._warn = warn
+        self._announced = 0.0
+        self._lock = threading.Lock()
 
     def attempts(self) -> Iterator[int]:
         """Yield the number of each attempt, from 0."""
@@ -57,12 +60,20 @@ class Patience:
         if delay is None or attempt == self._retries:
             return False
         if response.status_code == HTTPStatus.TOO_MANY_REQUESTS and delay >= 1:
-            limit = _docker_hubs(response)
-            self._warn(
-                f"registry {host} has too many requests{limit and f' ({limit})'}: going on in {delay:.0f} seconds"
-            )
+            self._announce(host, _docker_hubs(response), delay)
         self._sleep(delay)
         return True
+
+    def _announce(self, host: str, limit: str, delay: float) -> None:
+        """Say that there is a wait, once for all threads that wait at the same time."""
+        with self._lock:
+            now = time.monotonic()
+            if now < self._announced:
+                return
+            self._announced = now + delay
+        self._warn(
+            f"registry {host} has too many requests{limit and f' ({limit})'}: going on in {delay:.0f} seconds"
+        )
 
 
 def rate_limit(response: requests.Response) -> str:
