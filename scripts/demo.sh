@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A tour in one minute, without a container registry in reach: build a small image from the host's own programs, serve
-# it on loopback, pull it over HTTP, run it on overlay and on vfs. Expects the virtual environment of `make venv`.
+# A tour in one minute, without a container registry in reach: build a small image from the host's own programs, push
+# it to a registry on loopback, pull it again, run it on overlay and on vfs. Expects the virtual environment of `make venv`.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -27,17 +27,19 @@ step() { # step TITLE COMMAND...: show and run a command, and say how long it to
 }
 
 step "An image of the host's own sh, ls, cat and id, with the libraries they need" \
-    swapbox image from-host --output "$work/layout" demo sh ls cat id sleep
+    swapbox image from-host demo sh ls cat id sleep
 
 touch "$work/server"
-python -m swapbox.testing.registry_server --dir "$work/layout" --port 0 >"$work/server" &
+swapbox registry serve --addr 127.0.0.1:0 "$work/registry" >"$work/server" &
 server=$!
 until address=$(grep -om1 '127.0.0.1:[0-9]*' "$work/server"); do
     kill -0 "$server" || { echo "the registry did not start" >&2; exit 1; }
 done
 image="$address/demo"
 
-step "Forget it, and pull it from a registry on loopback" swapbox rmi demo
+swapbox tag demo "$image"
+step "Push it to a registry on loopback" swapbox push "$image"
+step "Forget it" swapbox rmi demo "$image"
 step "Pull" swapbox pull "$image"
 
 for driver in overlay vfs; do

@@ -6,7 +6,6 @@ import http.client
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -46,31 +45,6 @@ def test_a_wrong_upload_is_refused() -> None:
             "latest",
             IMAGE._replace(config=wrong._replace(descriptor=wrong.descriptor._replace(size=1))),
         )
-
-
-def test_a_layout_is_served_by_its_names(tmp_path: Path) -> None:
-    write_layout(tmp_path / "layout", {"alpine:3.20": IMAGE, "docker.io/demo/app:x": IMAGE})
-    with RegistryServer(tmp_path / "layout") as server:
-        for path in ("library/alpine/manifests/3.20", "alpine/manifests/3.20", "demo/app/manifests/x"):
-            assert _get(server.host, f"/v2/{path}") == (200, IMAGE.manifest.source)
-
-
-def test_it_runs_as_a_program_without_pytest(tmp_path: Path) -> None:
-    write_layout(tmp_path / "layout", {"demo/app:latest": IMAGE})
-    code = (
-        "import sys; sys.modules['pytest'] = None\n"
-        "from swapbox.testing.registry_server import main\n"
-        f"main(['--dir', {str(tmp_path / 'layout')!r}])\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        host = process.stdout.readline().split()[-1]
-        assert _get(host, "/v2/demo/app/manifests/latest") == (200, IMAGE.manifest.source)
-        connection = http.client.HTTPConnection(host, timeout=30)
-        connection.request("POST", "/v2/demo/app/blobs/uploads/")
-        assert connection.getresponse().status == 405
-        connection.close()
-        process.terminate()
 
 
 @pytest.mark.debian

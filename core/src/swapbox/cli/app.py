@@ -85,6 +85,7 @@ _VERBS = {
     "plugins": "plugin_list",
     "volume": "nouns",
     "network": "nouns",
+    "registry": "nouns",
     "help": "help",
     "completion": "completion",
 }

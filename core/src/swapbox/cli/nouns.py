@@ -123,6 +123,13 @@ network = Noun(
     },
 )
 
+registry = Noun(
+    "registry",
+    help="Manage a registry of your own.",
+    epilog="Example: swapbox registry serve images",
+    verbs={"serve": "registry:serve"},
+)
+
 system = Noun(
     "system",
     help="Manage swapbox.",

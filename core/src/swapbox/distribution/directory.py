@@ -58,6 +58,7 @@ class DirectoryStore:
         except OSError as error:
             raise from_os_error(error, f"open {self.root}") from error
         self._clean()
+        self._content.clean()
         return self
 
     def __exit__(self, *_exc: object) -> None:

@@ -7,6 +7,16 @@ import time
 from typing import NamedTuple
 
 
+class Often(NamedTuple):
+    """A fault that befalls every so many-th: ``503/10``.
+
+    :param what: a status or a number of bytes.
+    """
+
+    what: int
+    every: int = 1
+
+
 class Faults:
     """What goes wrong, and how often; set the attributes before the request.
 
@@ -22,7 +32,7 @@ class Faults:
     :ivar corrupt: blobs arrive with one bit changed.
     :ivar missing: every manifest and blob is 404.
     :ivar refuse: this status, so many times: ``[429, 429]`` or ``[500] * 3``; consumed from the left.
-    :ivar refuse_every: status and number: every so many-th request gets it; None for none.
+    :ivar refuse_every: the status that every so many-th request gets; None for none.
     :ivar retry_after: seconds, or a date, in the header of what ``refuse`` gives.
     :ivar rate_limit: ``RateLimit-Limit`` and ``RateLimit-Remaining`` in it; None for neither.
     :ivar say: the message of what ``refuse`` gives.
@@ -49,7 +59,7 @@ class Faults:
         self.corrupt = False
         self.missing = False
         self.refuse: list[int] = []
-        self.refuse_every: tuple[int, int] | None = None
+        self.refuse_every: Often | None = None
         self.retry_after: int | str | None = None
         self.rate_limit: tuple[str, str] | None = None
         self.say = ""
@@ -70,8 +80,8 @@ class Faults:
         with self._lock:
             if self.refuse:
                 return self.refuse.pop(0)
-        if self.refuse_every is not None and self._turn("requests", self.refuse_every[1]):
-            return self.refuse_every[0]
+        if self.refuse_every is not None and self._turn("requests", self.refuse_every.every):
+            return self.refuse_every.what
         return None
 
     def truncation(self) -> int | None:
@@ -108,13 +118,3 @@ class Faults:
             self._free = max(self._free, now) + count / self.bandwidth
             wait = self._free - now
         closing.wait(wait)
-
-
-class Often(NamedTuple):
-    """A fault that befalls every so many-th: ``503/10``.
-
-    :param what: a status or a number of bytes.
-    """
-
-    what: int
-    every: int = 1

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import IO, Any
 
 from swapbox.descriptors import (
@@ -104,37 +103,6 @@ class RegistryContents:
             "manifests": [manifest.to_json() for manifest in manifests],
         }
         return self.add_manifest(repository, tag, media_type, json.dumps(index).encode())
-
-    def serve_layout(self, layout: Path) -> None:
-        """Add everything of an OCI image layout; names are ``org.opencontainers.image.ref.name`` annotations.
-
-        A name ``repository:tag`` is served as that, with or without Docker Hub's host and ``library/``.
-        """
-        for blob in (layout / "blobs" / "sha256").iterdir():
-            self.blobs[f"sha256:{blob.name}"] = blob
-        for entry in json.loads((layout / "index.json").read_text())["manifests"]:
-            descriptor = Descriptor.from_json(entry)
-            name = descriptor.annotations.get("org.opencontainers.image.ref.name", "")
-            for repository, tag in _names(name):
-                self._add_tree(layout, repository, tag, descriptor)
-
-    def _add_tree(self, layout: Path, repository: str, tag: str | None, descriptor: Descriptor) -> None:
-        """Add a manifest, or an index and every manifest of it that the layout has."""
-        path = layout / "blobs" / Path(*descriptor.digest.split(":"))
-        if not path.is_file():
-            return  # another platform's, which was not copied
-        data = path.read_bytes()
-        self.add_manifest(repository, tag, descriptor.media_type, data)
-        for child in json.loads(data).get("manifests", []):
-            self._add_tree(layout, repository, None, Descriptor.from_json(child))
-
-
-def _names(name: str) -> set[tuple[str, str]]:
-    if not name:
-        return set()
-    reference = Reference.parse(name).with_default_tag()
-    tag = reference.tag or "latest"
-    return {(reference.path, tag), (reference.path.removeprefix("library/"), tag)}
 
 
 def _length(source: Source) -> int:
