@@ -6,6 +6,7 @@ The order is: blobs; manifests; the index; what names something comes after it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -199,13 +200,16 @@ def _driver(engine: Engine, name: str | None) -> PushDriver:
 
 
 def _sources(engine: Engine, reference: Reference, digest: str) -> list[str]:
-    """Return the repositories of the same registry that an image with this layer came from or went to."""
+    """Return the repositories of the same registry that an image with this layer came from or went to.
+
+    Those whose path begins like the reference's come first: they are likely to be the same owner's.
+    """
     rows = engine.database.rows(
         "SELECT DISTINCT name FROM image_names JOIN image_blobs USING (image) WHERE digest = ? AND name LIKE ?",
         (digest, f"{reference.host}/%@%"),
     )
-    paths = dict.fromkeys(Reference.parse(row["name"]).path for row in rows)
-    return [path for path in paths if path != reference.path]
+    paths = {Reference.parse(row["name"]).path for row in rows} - {reference.path}
+    return sorted(paths, key=lambda path: (-len(os.path.commonprefix([path, reference.path])), path))
 
 
 def tagged(engine: Engine, repository: Reference) -> list[Reference]:
