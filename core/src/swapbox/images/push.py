@@ -209,7 +209,7 @@ def _sources(engine: Engine, reference: Reference, digest: str) -> list[str]:
         (digest, f"{reference.host}/%@%"),
     )
     paths = {Reference.parse(row["name"]).path for row in rows} - {reference.path}
-    return sorted(paths, key=lambda path: (-len(os.path.commonprefix([path, reference.path])), path))
+    return sorted(paths, key=lambda path: (-len(os.path.commonpath([path, reference.path])), path))
 
 
 def tagged(engine: Engine, repository: Reference) -> list[Reference]:
