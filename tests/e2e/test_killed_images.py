@@ -16,6 +16,7 @@ from swapbox.drivers.storage import StorageDriver
 from swapbox.images import garbage
 from swapbox.images.unpack import chain_ids
 from swapbox.testing import images, publish
+from swapbox.testing.archives import write_archive
 from swapbox.testing.process import wait_until
 from swapbox.testing.sandbox import Sandbox
 
@@ -129,6 +130,26 @@ def test_a_killed_rmi(empty_swapbox: Sandbox, engine: Engine, kill: Kill, refere
         assert empty_swapbox.ok("run", "--rm", "--network", "none", reference, "cat", "/layers/2") == "2"
         assert_no_snapshot_but_the_layers(engine)
     empty_swapbox.ok("rmi", reference)
+    garbage.collect(engine, kept=0)
+    assert_no_file(empty_swapbox)
+
+
+@pytest.mark.parametrize("layout", [True, False])
+def test_a_killed_load(empty_swapbox: Sandbox, engine: Engine, kill: Kill, tmp_path: Path, layout: bool) -> None:
+    image = images.layered_image(3)
+    path, name = tmp_path / "image.tar", "example.com/killed:1"
+    write_archive(path, name, image, layout=layout)
+    load = ("load", "-q", "-i", str(path))
+    steps = MANY - kill(MANY, *load)
+    for step in moments(steps)[1::2]:
+        empty_swapbox.ok("rmi", name)
+        kill(step, *load)
+        if empty_swapbox.ok("images", "-q"):
+            assert empty_swapbox.ok("run", "--rm", "--network", "none", name, "cat", "/layers/2") == "2"
+        assert empty_swapbox.ok(*load) == f"Loaded image: {name}"
+        assert empty_swapbox.ok("run", "--rm", "--network", "none", name, "cat", "/layers/2") == "2"
+        assert_no_snapshot_but_the_layers(engine)
+    empty_swapbox.ok("rmi", name)
     garbage.collect(engine, kept=0)
     assert_no_file(empty_swapbox)
 

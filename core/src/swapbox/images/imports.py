@@ -73,6 +73,7 @@ def import_archive(engine: Engine, source: ByteSource, options: ImportOptions) -
     if reference:
         image_event(engine, image, "tag", name=reference.familiar)
     image_event(engine, image, "import")
+    engine.images.collect_garbage()
     return image
 
 

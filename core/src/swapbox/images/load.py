@@ -74,6 +74,7 @@ def load(
             lost = ((name, id) for name, id in replaced if id != image.id)
             yield Loaded(image, names, tuple(lost))
         lease.remove_unused()
+    engine.images.collect_garbage()
 
 
 def _manifest(content: ContentStore, descriptor: Descriptor, wanted: Platform) -> Descriptor:

@@ -160,7 +160,7 @@ class Images:
             new = self._register(names, pulled, storage=choice.name)
         image = self.find(pulled.config_digest)
         image_event(engine, image, "pull", id=reference.familiar, name=reference.familiar_name)
-        self._collect_garbage()
+        self.collect_garbage()
         return image, new
 
     def _verify(self, reference: Reference, descriptor: Descriptor) -> None:
@@ -353,10 +353,10 @@ class Images:
         from swapbox.images.removal import remove_image
 
         removed = remove_image(self._engine, text, force=force)
-        self._collect_garbage()
+        self.collect_garbage()
         return removed
 
-    def _collect_garbage(self) -> None:
+    def collect_garbage(self) -> None:
         """Remove what crashes have left; that it fails is no failure of what has just been done."""
         from swapbox.images import garbage
 
