@@ -43,6 +43,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = {
     "start": _SERVICE,
     "exec": ("containers.exec_run",),
 }
+_NETWORKED = ("networks.service", "networks.modes", "containers.network_files")
 _DRIVER_FLAGS = (
     *("storage", "isolation", "runtime", "cgroup", "logging", "network_driver", "network", "volume_driver"),
 )
@@ -191,8 +192,11 @@ def _warm_up(engine: Engine, verb: str) -> None:
     for kind in _DRIVERS[verb]:
         with contextlib.suppress(SwapboxError):
             driver: Any = engine.selector.open(kind)
-            if verb != "exec" and "warm" in engine.selector.choose(kind).offer.spec.capabilities:
+            capabilities = engine.selector.choose(kind).offer.spec.capabilities
+            if verb != "exec" and "warm" in capabilities:
                 driver.warm_up()
+            for module in _NETWORKED if "networks" in capabilities else ():
+                import_module(f"swapbox.{module}")
     with contextlib.suppress(SwapboxError):
         if verb != "exec" and engine.paths.db.exists():
             engine.records.name_taken("")

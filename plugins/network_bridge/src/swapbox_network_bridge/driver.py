@@ -19,11 +19,12 @@ class Driver:
     """Networks on bridges.
 
     :param run_root: has the lock of who makes bridges and rules.
+    :param firewall: sets the rules; None for what works best here.
     """
 
-    def __init__(self, run_root: Path) -> None:
+    def __init__(self, run_root: Path, *, firewall: Firewall | None = None) -> None:
         self._run_root = run_root
-        self._firewall_in_use: Firewall | None = None
+        self._firewall_in_use = firewall
 
     @property
     def _firewall(self) -> Firewall:

@@ -1,4 +1,4 @@
-"""What sets rules on this host: nftables."""
+"""What sets rules on this host: nftables, or iptables where nft is missing."""
 
 from __future__ import annotations
 
@@ -41,10 +41,14 @@ class Firewall(Protocol):
 def open_firewall() -> Firewall:
     """Return what works here.
 
-    :raises Unsupported: nft is not installed.
+    :raises Unsupported: neither program is installed.
     """
     if (nft := find("nft")) is not None:
         from swapbox_network_bridge.nft import Nft
 
         return Nft(nft)
-    raise Unsupported("the program nft is not installed", hint="install the package nftables")
+    from swapbox_network_bridge.iptables import Iptables, programs
+
+    if found := programs():
+        return Iptables(found)
+    raise Unsupported("neither nft nor iptables is installed", hint="install the package nftables")

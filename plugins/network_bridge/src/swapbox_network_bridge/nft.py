@@ -39,11 +39,27 @@ class Nft:
     def add_network(self, network: Network) -> None:
         """Put a network's rules in place, or anew."""
         self._apply(network_rules(network))
+        if self._drops_forwarded():
+            from swapbox_network_bridge.iptables import allow_forwarding
+
+            allow_forwarding(network)
 
     def remove_network(self, network: Network) -> None:
         """Remove a network's rules, and those of endpoints in it."""
         for name in self._tables(network):
             _remove(name)
+        if self._lists("chain", "ip", "filter", f"SB-A-{network.id[:12]}"):
+            from swapbox_network_bridge.iptables import forget_forwarding
+
+            forget_forwarding(network)
+
+    def _drops_forwarded(self) -> bool:
+        """Say whether the chain of iptables, as Docker and many a firewall set it, drops what no rule accepts."""
+        return "policy drop" in self._lists("chain", "ip", "filter", "FORWARD")
+
+    def _lists(self, *what: str) -> str:
+        """Return what there is; nothing where there is nothing."""
+        return run([self._program, "list", *what])[1]
 
     def publish(self, endpoint: Endpoint) -> None:
         """Put the rules of an endpoint's published ports in place."""

@@ -15,6 +15,6 @@ def probe(context: DriverContext) -> ProbeResult:
         return Unsupported("it needs root")
     if not syscalls.capget()[0] & _NET_ADMIN:
         return Unsupported("it needs the capability CAP_NET_ADMIN")
-    if find("nft") is None:
-        return Unsupported("it needs the program nft of the package nftables")
+    if find("nft") is None and find("iptables") is None:
+        return Unsupported("it needs the program nft of the package nftables, or iptables")
     return Supported()

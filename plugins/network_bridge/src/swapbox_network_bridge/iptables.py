@@ -1,0 +1,198 @@
+"""Rules by iptables, for hosts without nft: chains of our own, and a jump to each from the built-in ones.
+
+``iptables-restore --noflush`` changes one table of the kernel's in one transaction, so a network's rules come in
+three of them. The names of chains begin with those of their network: the kernel leaves 28 bytes for a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from swapbox.drivers.network import Endpoint, Network
+from swapbox.errors import Unavailable
+from swapbox_network_bridge.options import settings
+from swapbox_network_bridge.program import find, run
+
+_TABLES = ("raw", "filter", "nat")
+_ANY = ("0.0.0.0", "::")
+
+Chain = tuple[str, str, Sequence[str], Sequence[str]]
+"""A chain: its table, name, rules, and the places that jump to it (``-I FORWARD``)."""
+
+
+class Iptables:
+    """Applies rules.
+
+    :param programs: the paths of iptables(8) and, if there is one, ip6tables(8); ``-save`` and ``-restore`` are
+        beside them.
+    """
+
+    def __init__(self, programs: Sequence[str]) -> None:
+        self._programs = programs
+
+    def has_network(self, network: Network) -> bool:
+        """Say whether a network's rules are there."""
+        return all(any(_own_chains(program, "filter", _mark(network))) for program in self._for(network))
+
+    def add_network(self, network: Network) -> None:
+        """Put a network's rules in place, or anew."""
+        for program in self._for(network):
+            _remove(program, lambda name: _is_networks(name, network))
+            _add(program, network_chains(network, wide=program.endswith("ip6tables")))
+
+    def remove_network(self, network: Network) -> None:
+        """Remove a network's rules, and those of endpoints in it."""
+        for program in self._programs:
+            _remove(program, lambda name: _mark(network) in name)
+
+    def publish(self, endpoint: Endpoint) -> None:
+        """Put the rules of an endpoint's published ports in place."""
+        for program in self._for(endpoint.network):
+            _add(program, [port_chain(endpoint, wide=program.endswith("ip6tables"))])
+
+    def withdraw(self, endpoint: Endpoint) -> None:
+        """Remove what :meth:`publish` made; that there is nothing is fine."""
+        for program in self._programs:
+            _remove(program, lambda name: name == _ports_name(endpoint))
+
+    def reconcile(self, network: Network, live: Collection[Endpoint]) -> int:
+        """Remove the rules of endpoints that are not alive; return how many had any."""
+        kept = {_ports_name(endpoint) for endpoint in live}
+        lost = {
+            name
+            for program in self._programs
+            for name in _own_chains(program, "nat", f"SB-P-{_mark(network)}")
+            if name not in kept
+        }
+        for program in self._programs if lost else ():
+            _remove(program, lost.__contains__)
+        return len(lost)
+
+    def _for(self, network: Network) -> Sequence[str]:
+        return self._programs if network.ipv6 else self._programs[:1]
+
+
+def programs() -> list[str]:
+    """Return the programs that are installed: of IPv4 and, after it, of IPv6."""
+    return [path for name in ("iptables", "ip6tables") if (path := find(name)) is not None]
+
+
+def allow_forwarding(network: Network) -> None:
+    """Let a host that drops what it forwards pass what is a network's; our other rules say what that is."""
+    bridge = settings(network).bridge
+    rules = [f"-i {bridge} -j ACCEPT", f"-o {bridge} -j ACCEPT"]
+    for program in programs()[: 2 if network.ipv6 else 1]:
+        _remove(program, lambda name: name == f"SB-A-{_mark(network)}")
+        _add(program, [("filter", f"SB-A-{_mark(network)}", rules, ["-I FORWARD"])])
+
+
+def forget_forwarding(network: Network) -> None:
+    """Undo :func:`allow_forwarding`; that there is nothing is fine."""
+    for program in programs():
+        _remove(program, lambda name: name == f"SB-A-{_mark(network)}")
+
+
+# -- plans --------------------------------------------------------------------------------------------------------
+
+
+def network_chains(network: Network, *, wide: bool) -> list[Chain]:
+    """Return the chains of a network, which say what its table says in :mod:`swapbox_network_bridge.nft`."""
+    own, mark = settings(network), _mark(network)
+    states = "-m conntrack --ctstate"
+    forward = [
+        f"-o {own.bridge} {states} RELATED,ESTABLISHED -j ACCEPT",
+        f"-o {own.bridge} {states} DNAT -j ACCEPT",
+        f"-i {own.bridge} -o {own.bridge} -j {'ACCEPT' if own.icc else 'DROP'}",
+        f"-o {own.bridge} -j DROP",
+        *[f"-i {own.bridge} -j DROP"] * network.internal,
+    ]
+    leaving = [] if wide else [f"-s 127.0.0.0/8 -o {own.bridge} -j MASQUERADE"]
+    for subnet in (subnet.subnet for subnet in network.subnets if (":" in subnet.subnet) == wide):
+        leaving.append(f"-s {subnet} -d {subnet} {states} DNAT -j MASQUERADE")
+        if own.masquerade and not network.internal:
+            leaving.append(f"-s {subnet} ! -o {own.bridge} -j MASQUERADE")
+    chains: list[Chain] = [
+        ("filter", f"SB-F-{mark}", forward, ["-I FORWARD"]),
+        # Behind all others: an accept of what leaves one network must not let it into another.
+        ("filter", f"SB-O-{mark}", [f"-i {own.bridge} ! -o {own.bridge} -j ACCEPT"], ["-A FORWARD"]),
+        ("nat", f"SB-N-{mark}", leaving, ["-I POSTROUTING"]),
+    ]
+    if not wide:
+        raw = [f"-i {own.bridge} -d 127.0.0.0/8 -j DROP"]
+        chains.insert(0, ("raw", f"SB-R-{mark}", raw, ["-I PREROUTING"]))
+    return chains
+
+
+def port_chain(endpoint: Endpoint, *, wide: bool) -> Chain:
+    """Return the chain of an endpoint's published ports."""
+    rules = []
+    for port in (port for port in endpoint.ports if (":" in port.address) == wide):
+        for address in (one.partition("/")[0] for one in endpoint.addresses if (":" in one) == wide):
+            where = "-m addrtype --dst-type LOCAL" if port.address in _ANY else f"-d {port.address}"
+            target = f"[{address}]:{port.private}" if wide else f"{address}:{port.private}"
+            guard = " ! -d ::1" if wide and port.address in _ANY else ""
+            match = f"{where}{guard} -p {port.protocol} --dport {port.public}"
+            rules.append(f"{match} -j DNAT --to-destination {target}")
+    return "nat", _ports_name(endpoint), rules, ["-I PREROUTING", "-I OUTPUT"]
+
+
+def _mark(network: Network) -> str:
+    return network.id[:12]
+
+
+def _is_networks(name: str, network: Network) -> bool:
+    return name in {f"SB-{kind}-{_mark(network)}" for kind in "RFON"}
+
+
+def _ports_name(endpoint: Endpoint) -> str:
+    return f"SB-P-{_mark(endpoint.network)}-{endpoint.id[:10]}"
+
+
+# -- the program --------------------------------------------------------------------------------------------------
+
+
+def _add(program: str, chains: Sequence[Chain]) -> None:
+    text = ""
+    for table in _TABLES:
+        own = [chain for chain in chains if chain[0] == table]
+        lines = [f":{name} - [0:0]" for _, name, _, _ in own]
+        lines += [f"-A {name} {rule}" for _, name, rules, _ in own for rule in rules]
+        lines += [f"{place} -j {name}" for _, name, _, places in own for place in places]
+        text += _restoring(table, lines)
+    _restore(program, text)
+
+
+def _remove(program: str, wanted: Callable[[str], bool]) -> None:
+    """Remove chains with the jumps that lead to them."""
+    text = ""
+    for table in _TABLES:
+        names = {name for name in _own_chains(program, table, "") if wanted(name)}
+        jumps = [line for line in _saved(program, table) if line.rpartition("-j ")[2] in names]
+        lines = [line.replace("-A ", "-D ", 1) for line in jumps if line.startswith("-A ")]
+        text += _restoring(table, [*lines, *(f"-F {name}" for name in names), *(f"-X {name}" for name in names)])
+    if text:
+        _restore(program, text)
+
+
+def _restoring(table: str, lines: Sequence[str]) -> str:
+    body = "".join(f"{line}\n" for line in lines)
+    return f"*{table}\n{body}COMMIT\n" if lines else ""
+
+
+def _restore(program: str, text: str) -> None:
+    code, _, errors = run([f"{program}-restore", "--noflush", "--wait"], text)
+    if code:
+        raise Unavailable(f"cannot set the rules of a network: {errors.strip() or f'{program} ended with {code}'}")
+
+
+def _own_chains(program: str, table: str, mark: str) -> Iterator[str]:
+    for line in _saved(program, table):
+        name = line[1:].partition(" ")[0]
+        if line.startswith(":SB-") and mark in name:
+            yield name
+
+
+def _saved(program: str, table: str) -> list[str]:
+    """Return the lines of a table; none where there is no such table yet."""
+    code, text, _ = run([f"{program}-save", "-t", table])
+    return text.splitlines() if code == 0 else []
