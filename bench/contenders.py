@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from swapbox.errors import SwapboxError, Unsupported
 from swapbox.testing import servers
 from swapbox.testing.process import Engine, processes_naming
 from swapbox.testing.sandbox import sandbox, scratch
+
+_NO_NETWORK = ("--network", "none")
 
 
 class Contender(NamedTuple):
@@ -27,7 +29,7 @@ class Contender(NamedTuple):
     version: str
     engine: Engine
     token: str
-    run_options: tuple[str, ...] = ("--network", "none")
+    run_options: tuple[str, ...] = _NO_NETWORK
     pull_options: tuple[str, ...] = ()
     remove_options: tuple[str, ...] = ("--force",)
     daemons: frozenset[int] = frozenset()
@@ -43,9 +45,13 @@ class Contender(NamedTuple):
 
 
 @contextlib.contextmanager
-def swapbox() -> Iterator[Contender]:
-    """Give the swapbox installed beside this interpreter."""
-    with sandbox() as engine:
+def swapbox(enter: Sequence[str] = ()) -> Iterator[Contender]:
+    """Give the swapbox installed beside this interpreter.
+
+    :param enter: here and below: the beginning of a command line that leads into a network namespace; the engine
+        has its default network there, and else none.
+    """
+    with sandbox(network="bridge" if enter else "none", enter=enter) as engine:
         try:
             version = engine("--version")
         except OSError as error:
@@ -53,24 +59,27 @@ def swapbox() -> Iterator[Contender]:
         if version.code:
             last = version.err.rpartition("\n")[2]
             raise Unsupported(f"{engine.prefix[0]} does not work: {last}")
-        yield Contender("swapbox", version.out.split()[-1], engine, engine.directory.name)
+        options = () if enter else _NO_NETWORK
+        yield Contender("swapbox", version.out.split()[-1], engine, engine.directory.name, run_options=options)
 
 
 @contextlib.contextmanager
-def docker() -> Iterator[Contender]:
+def docker(enter: Sequence[str] = ()) -> Iterator[Contender]:
     """Give Docker with a daemon of its own."""
-    with scratch("bench-") as directory, servers.dockerd(directory) as engine:
+    with scratch("bench-") as directory, servers.dockerd(directory, enter=enter) as engine:
         version = engine.ok("version", "--format", "{{.Server.Version}} (client {{.Client.Version}})")
         daemons = frozenset(process.pid for process in processes_naming(directory.name))
-        yield Contender("docker", version, engine, directory.name, daemons=daemons)
+        options = () if enter else _NO_NETWORK
+        yield Contender("docker", version, engine, directory.name, run_options=options, daemons=daemons)
 
 
 @contextlib.contextmanager
-def podman() -> Iterator[Contender]:
+def podman(enter: Sequence[str] = ()) -> Iterator[Contender]:
     """Give Podman with runc, and limits that need no CAP_SYS_RESOURCE, which its defaults do."""
     program = servers.require("podman", "podman")
     with scratch("bench-") as directory:
         engine = Engine(
+            *enter,
             program,
             *("--root", directory / "root", "--runroot", directory / "run", "--tmpdir", directory / "tmp"),
             *("--runtime", servers.require("runc", "runc")),
@@ -83,7 +92,7 @@ def podman() -> Iterator[Contender]:
             version,
             engine,
             directory.name,
-            run_options=("--network", "none", *limits),
+            run_options=(*(() if enter else _NO_NETWORK), *limits),
             pull_options=("--tls-verify=false",),
             remove_options=("--force", "--time", "0"),
         )
@@ -93,19 +102,21 @@ def podman() -> Iterator[Contender]:
             made.remove_containers()
 
 
-ALL: dict[str, Callable[[], contextlib.AbstractContextManager[Contender]]] = {
+ALL: dict[str, Callable[..., contextlib.AbstractContextManager[Contender]]] = {
     "swapbox": swapbox,
     "docker": docker,
     "podman": podman,
 }
 
 
-def enter_available(names: list[str], stack: contextlib.ExitStack) -> list[Contender]:
+def enter_available(
+    names: list[str], stack: contextlib.ExitStack, *, enter: Sequence[str] = ()
+) -> list[Contender]:
     """Start the named engines; say on stderr which cannot take part, and why."""
     started = []
     for name in names:
         try:
-            started.append(stack.enter_context(ALL[name]()))
+            started.append(stack.enter_context(ALL[name](enter)))
         except SwapboxError as error:
             print(f"without {name}: {error}", file=sys.stderr)
     return started

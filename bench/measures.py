@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -9,9 +10,10 @@ from pathlib import Path
 from time import perf_counter, sleep
 from typing import NamedTuple
 
-from contenders import Contender
+from contenders import Contender, enter_available
+from swapbox.testing.hosts import host
 from swapbox.testing.process import processes_naming, pss
-from swapbox.testing.sandbox import scratch_directory
+from swapbox.testing.sandbox import scratch, scratch_directory
 
 Sample = tuple[str, float]
 """A contender's name and its value."""
@@ -184,6 +186,24 @@ def log(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sa
             contender.remove_containers()
 
 
+def bridge(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """Milliseconds of a container on the default bridge that does nothing.
+
+    The engines are others than those of the other measures: they live on a host of their own, a network namespace,
+    so that the real host's links and rules are not touched, and each has one to itself.
+    """
+    with contextlib.ExitStack() as stack:
+        connected: list[Contender] = []
+        archive = stack.enter_context(scratch("bench-")) / "image.tar"
+        contenders[0].engine.ok("save", "-o", archive, images.busybox)
+        for contender in contenders:
+            own = stack.enter_context(host())
+            for made in enter_available([contender.name], stack, enter=own.enter):
+                made.engine.ok("load", "-i", archive)
+                connected.append(made)
+        yield from run(connected, images, rounds)
+
+
 def _start_idle(contender: Contender, images: Images) -> None:
     for _ in range(CONTAINERS):
         contender.run("-d", images.busybox, *_INIT)
@@ -191,6 +211,7 @@ def _start_idle(contender: Contender, images: Images) -> None:
 
 MEASURES = {
     "run": Measure("run --rm --network none IMAGE true", "ms", 15, run),
+    "bridge": Measure("run --rm IMAGE true, on the default bridge", "ms", 15, bridge),
     "pull": Measure("pull and unpack a 93 MB layer of 6,768 files", "s", 3, pull),
     "memory": Measure("resident memory (PSS) per idle container", "MB", 1, memory),
     "daemon": Measure("resident memory (PSS) of the daemon", "MB", 1, daemon),

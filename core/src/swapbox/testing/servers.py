@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from swapbox.errors import Unsupported
@@ -61,8 +61,12 @@ def docker_registry(directory: Path, *, http: str = "", more: str = "", htpasswd
 
 
 @contextlib.contextmanager
-def dockerd(directory: Path) -> Iterator[Engine]:
-    """Run a Docker daemon of its own below ``directory``, without networks; give its command.
+def dockerd(directory: Path, *, enter: Sequence[str] = ()) -> Iterator[Engine]:
+    """Run a Docker daemon of its own below ``directory``; give its command.
+
+    It has no networks, unless it lives in a network namespace where it can do no harm.
+
+    :param enter: the beginning of a command line that leads into one.
 
     :raises Unsupported: docker is not installed, or the daemon does not start here.
     """
@@ -70,6 +74,7 @@ def dockerd(directory: Path) -> Iterator[Engine]:
     socket = f"unix://{directory}/docker.sock"
     environment = plain_environment(directory)
     arguments: list[str | Path] = [
+        *enter,
         program,
         "--data-root",
         directory / "data",
@@ -82,10 +87,9 @@ def dockerd(directory: Path) -> Iterator[Engine]:
         "--pidfile",
         directory / "docker.pid",
         "--userland-proxy=false",
-        "--iptables=false",
-        "--bridge=none",
+        *(() if enter else ("--iptables=false", "--bridge=none")),
     ]
-    engine = Engine(client, "-H", socket, environment=environment)
+    engine = Engine(*enter, client, "-H", socket, environment=environment)
     with _running(arguments, directory, lambda: engine("version").code == 0):
         try:
             yield engine
