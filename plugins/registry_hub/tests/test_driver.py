@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from urllib3.connection import HTTPConnection
 
 from swapbox.descriptors import OCI_MANIFEST, Descriptor, digest_of
 from swapbox.errors import (
@@ -362,6 +363,29 @@ def test_a_connection_that_the_server_closed_is_made_again(
     driver.resolve(app)
     server.disconnect()
     assert driver.resolve(app).media_type == OCI_MANIFEST
+
+
+def test_one_connection_is_enough_for_one_thing_after_another(
+    server: RegistryServer, app: Reference, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each further one would cost a handshake, with TLS two or three times the way to the registry."""
+    made: list[str] = []
+    connect = HTTPConnection.connect
+
+    def noted(self: HTTPConnection) -> None:
+        made.append(self.host)
+        connect(self)
+
+    monkeypatch.setattr(HTTPConnection, "connect", noted)
+    server.faults.auth = "bearer"
+    driver = make()
+    image = driver.resolve(app)
+    driver.manifest(app, image)
+    with driver.open_blob(app, LAYER) as reader:
+        assert reader.read() == BLOB
+    assert driver.has_blob(app, LAYER)
+    assert not driver.has_blob(app, LAYER._replace(digest=f"sha256:{'0' * 64}"))
+    assert len(made) == 1
 
 
 def test_retry_after_is_obeyed_and_bounded(server: RegistryServer, app: Reference, make: Make) -> None:

@@ -33,7 +33,7 @@ from swapbox_registry_hub.patience import Patience
 from swapbox_registry_hub.search import search
 from swapbox_registry_hub.transport import Transport
 from swapbox_registry_hub.uploads import Uploads
-from swapbox_registry_hub.wire import content_length, error_body, read_all
+from swapbox_registry_hub.wire import content_length, drain, error_body, read_all
 
 _ACCEPT = {"Accept": ", ".join(sorted(INDEXES | MANIFESTS))}
 _VAGUE = {"", "application/json", "application/octet-stream", "text/plain"}
@@ -93,7 +93,7 @@ class Driver:
         media_type = _media_type(response)
         length = content_length(response)
         digest = response.headers.get("Docker-Content-Digest", "")
-        response.close()
+        drain(response)
         if response.ok and digest and length is not None and media_type not in _VAGUE:
             return _agreed(reference, Descriptor(media_type, check_digest(digest), length))
         return self._resolve_by_content(reference, name)
@@ -115,7 +115,7 @@ class Driver:
         headers = self._range(descriptor, offset)
         response = self._transport.request("GET", url, reference=reference, headers=headers)
         if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and headers:
-            response.close()
+            drain(response)
             response = self._transport.request("GET", url, reference=reference, headers={})
         if not response.ok:
             said = refusals.detail(error_body(response)) or "blob unknown"

@@ -17,7 +17,7 @@ from swapbox.errors import DataError, PermissionDenied, Unsupported
 from swapbox.references import DEFAULT_HOST, Reference
 from swapbox_registry_hub import refusals
 from swapbox_registry_hub.transport import Transport
-from swapbox_registry_hub.wire import read_all
+from swapbox_registry_hub.wire import drain, read_all
 
 _HUB_INDEX = "index.docker.io"
 _PAGE = 1000
@@ -78,7 +78,7 @@ def _catalog(transport: Transport, host: str) -> Iterator[str]:
     for _ in range(_PAGES):
         response = _get(transport, host, path)
         if response.status_code != HTTPStatus.OK:
-            response.close()
+            drain(response)
             raise Unsupported(f"registry {host} has no search and no catalog")
         link = _LAST.search(response.headers.get("Link", ""))
         try:

@@ -18,7 +18,7 @@ from swapbox_registry_hub.connections import Connections
 from swapbox_registry_hub.hosts import Hosts
 from swapbox_registry_hub.login import Login
 from swapbox_registry_hub.patience import Patience, rate_limit
-from swapbox_registry_hub.wire import BROKEN, error_body, is_misunderstood, is_reset, translated
+from swapbox_registry_hub.wire import BROKEN, drain, error_body, is_misunderstood, is_reset, translated
 
 CONNECT_TIMEOUT = 10.0
 _HUB = "registry-1.docker.io"
@@ -85,7 +85,7 @@ class Transport:
         """
         reference = Reference(host, "")
         response = self._authorized("GET", self.root(reference, "v2/"), reference=reference, headers={})
-        response.close()
+        drain(response)
         if response.status_code != HTTPStatus.OK:
             raise refusals.login_refused(response.url, response.status_code)
 
@@ -137,7 +137,7 @@ class Transport:
             challenge = response.headers.get("WWW-Authenticate", "")
             if fresh and "insufficient_scope" in challenge:
                 return response
-            response.close()
+            drain(response)
             fresh = self._login.answer(challenge, reference, refused=authorization, send=self._send)
             if fresh is None:
                 return response
@@ -183,7 +183,7 @@ class Transport:
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTED or not location:
                 return response
-            response.close()
+            drain(response)
             url = _joined(url, location)
         raise Unavailable(f"registry redirects more than {_REDIRECTS} times: {refusals.clean(url)}")
 

@@ -20,7 +20,7 @@ from swapbox.errors import DataError, NotFound, PermissionDenied, Unavailable
 from swapbox.references import Reference
 from swapbox_registry_hub import refusals
 from swapbox_registry_hub.transport import Transport
-from swapbox_registry_hub.wire import error_body
+from swapbox_registry_hub.wire import drain, error_body
 
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
 _SMALL = 64 * 1024
@@ -45,7 +45,7 @@ class Uploads:
         """Say whether a repository has a blob."""
         url = self._transport.url(reference, f"blobs/{descriptor.digest}")
         response = self._transport.request("HEAD", url, reference=reference, headers={}, pushing=True)
-        response.close()
+        drain(response)
         return response.ok
 
     def push(
@@ -93,7 +93,7 @@ class Uploads:
         if url is None:
             return None
         response = self._request("GET", url, reference)
-        response.close()
+        drain(response)
         if response.status_code != HTTPStatus.NO_CONTENT:
             del self._begun[key]
             return None
@@ -112,7 +112,7 @@ class Uploads:
             response = self._request("POST", url, reference)
         except PermissionDenied:
             return False  # the other repository is somebody else's
-        response.close()
+        drain(response)
         if response.status_code == HTTPStatus.ACCEPTED:
             self._noted(key, url, response)
         return response.status_code == HTTPStatus.CREATED

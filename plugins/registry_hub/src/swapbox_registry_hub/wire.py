@@ -65,6 +65,11 @@ def error_body(response: requests.Response) -> bytes:
         return b""
 
 
+def drain(response: requests.Response) -> None:
+    """End an answer whose body nobody wants; the connection is kept for the next request, even after ``HEAD``."""
+    error_body(response)
+
+
 def translated(error: BaseException, host: str, timeout: float | None) -> Unavailable:
     """Turn whatever requests, urllib3 or the socket raise into an error that names the registry."""
     causes = list(_causes(error))
