@@ -92,6 +92,17 @@ def test_everything_else_stays_byte_for_byte(keyring: Keyring) -> None:
     assert '"auths" :{},' in keyring.path.read_text()
 
 
+def test_lines_end_as_the_files_do(keyring: Keyring) -> None:
+    text = b'{\r\n  "auths": {},\r\n  "names": "\xc3\xa4"\r\n}\r\n'
+    keyring.path.write_bytes(text)
+    keyring.store("ghcr.io", ANN)
+    lines = keyring.path.read_bytes().decode().split("\r\n")
+    assert lines[2:5] == ['    "ghcr.io": {', f'      "auth": "{AUTH}"', "    }"]
+    assert not any("\n" in line for line in lines)
+    keyring.erase("ghcr.io")
+    assert keyring.path.read_bytes() == text
+
+
 def test_a_log_in_that_is_there_already_writes_nothing(keyring: Keyring) -> None:
     keyring.store("ghcr.io", ANN)
     before = keyring.path.stat()

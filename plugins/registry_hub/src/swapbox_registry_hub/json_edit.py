@@ -111,7 +111,7 @@ def _inserted(text: str, found: _Object, key: str, value: Any, *, depth: int) ->
         space = text[len(text[: last.start].rstrip(" \t\r\n")) : last.start]
         return f"{text[: last.end]},{space}{member}{text[last.end :]}"
     if _is_spread(text):
-        member = f"\n{indent}{member}\n{_unit(text) * (depth - 1)}"
+        member = f"{_newline(text)}{indent}{member}{_newline(text)}{_unit(text) * (depth - 1)}"
     return text[: found.open + 1] + member + text[found.close :]
 
 
@@ -119,12 +119,16 @@ def _written(text: str, value: Any, *, indent: str) -> str:
     """Return a value as the rest of the document is written; an object's lines begin with ``indent``."""
     if not _is_spread(text):
         return json.dumps(value, separators=(", ", ": ") if '": ' in text else (",", ":"))
-    return json.dumps(value, indent=_unit(text)).replace("\n", f"\n{indent}")
+    return json.dumps(value, indent=_unit(text)).replace("\n", f"{_newline(text)}{indent}")
 
 
 def _is_spread(text: str) -> bool:
     """Say whether a document has a line for each member, as Docker writes it; one without members will."""
     return "\n" in text.strip() or not text.strip(" \t\r\n{}")
+
+
+def _newline(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
 
 
 def _unit(text: str) -> str:
