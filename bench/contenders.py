@@ -20,7 +20,7 @@ class Contender(NamedTuple):
 
     :param token: names the engine's processes, see :func:`swapbox.testing.process.processes_naming`.
     :param run_options: make its ``run`` do the same work as the others'.
-    :param pull_options: let its ``pull`` use a plain-HTTP registry.
+    :param pull_options: let its ``pull`` and ``push`` use a plain-HTTP registry.
     :param remove_options: let its ``rm`` kill at once.
     :param daemons: processes that serve all containers together.
     """

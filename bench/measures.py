@@ -11,6 +11,7 @@ from time import perf_counter, sleep
 from typing import NamedTuple
 
 from contenders import Contender, enter_available
+from swapbox.testing import servers
 from swapbox.testing.hosts import host
 from swapbox.testing.process import processes_naming, pss
 from swapbox.testing.sandbox import scratch, scratch_directory
@@ -69,6 +70,23 @@ def pull(contenders: list[Contender], images: Images, rounds: int) -> Iterator[S
             command = ("pull", *contender.pull_options, images.debian)
             yield contender.name, _timed(lambda: contender.engine.ok(*command))  # noqa: B023
             contender.engine.ok("rmi", images.debian)
+
+
+def push(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """Seconds to send a pulled image to a registry that has nothing yet."""
+    for contender in contenders:
+        contender.engine.ok("pull", *contender.pull_options, images.debian)
+    for number in range(rounds):
+        for contender in contenders:
+            with tempfile.TemporaryDirectory(dir=scratch_directory()) as directory:
+                with servers.docker_registry(Path(directory)) as address:
+                    there = f"{address}/pushed:{number}"
+                    contender.engine.ok("tag", images.debian, there)
+                    command = ("push", *contender.pull_options, there)
+                    yield contender.name, _timed(lambda: contender.engine.ok(*command))  # noqa: B023
+            contender.engine.ok("rmi", there)
+    for contender in contenders:
+        contender.engine.ok("rmi", images.debian)
 
 
 def burst(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
@@ -213,6 +231,7 @@ MEASURES = {
     "run": Measure("run --rm --network none IMAGE true", "ms", 15, run),
     "bridge": Measure("run --rm IMAGE true, on the default bridge", "ms", 15, bridge),
     "pull": Measure("pull and unpack a 93 MB layer of 6,768 files", "s", 3, pull),
+    "push": Measure("push a 93 MB layer of 6,768 files", "s", 3, push),
     "memory": Measure("resident memory (PSS) per idle container", "MB", 1, memory),
     "daemon": Measure("resident memory (PSS) of the daemon", "MB", 1, daemon),
     "ps": Measure(f"ps -a, {STOPPED} stopped containers", "ms", 20, ps),
