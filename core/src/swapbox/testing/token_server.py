@@ -95,9 +95,6 @@ class TokenServer:
 
     def signed(self, user: str, scope: str) -> str:
         """Return a token for what a user may do of a scope."""
-        kind, _, rest = scope.partition(":")
-        name, _, actions = rest.rpartition(":")
-        allowed = [action for action in actions.split(",") if user or action == "pull"]
         now = int(time.time())
         claims = {
             "iss": _ISSUER,
@@ -107,7 +104,7 @@ class TokenServer:
             "nbf": now - 10,
             "iat": now - 10,
             "jti": secrets.token_hex(8),
-            "access": [{"type": kind, "name": name, "actions": allowed}] if name else [],
+            "access": [_access(user, one) for one in scope.split()],
         }
         der = "".join(self._certificate.read_text().splitlines()[1:-1])
         head = _part({"typ": "JWT", "alg": "RS256", "x5c": [der]})
@@ -126,7 +123,10 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
+        pairs = urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query)
+        query = dict(pairs)
+        if scopes := [value for name, value in pairs if name == "scope"]:
+            query["scope"] = " ".join(scopes)
         given = self.headers.get("Authorization", "").removeprefix("Basic ")
         user, _, password = base64.b64decode(given).decode().partition(":")
         self._tokens.bought.append(Bought("GET", "password" if given else "nothing", query))
@@ -167,6 +167,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing; tests look at ``TokenServer.bought``."""
+
+
+def _access(user: str, scope: str) -> dict[str, Any]:
+    kind, _, rest = scope.partition(":")
+    name, _, actions = rest.rpartition(":")
+    allowed = [action for action in actions.split(",") if user or action == "pull"]
+    return {"type": kind, "name": name, "actions": allowed}
 
 
 def _error(message: str) -> dict[str, Any]:

@@ -123,9 +123,12 @@ class Login:
             response = send("POST", realm, {}, _filled({**query, **form}))
         else:
             extra = {"account": credentials.username, "offline_token": "true" if self._offline else ""}
+            # Several scopes, as a mount has them, are several parameters here, and one in OAuth 2's form above.
+            scopes = [("scope", scope) for scope in query.pop("scope").split()]
             headers = {"Authorization": _basic(credentials)} if credentials.username else {}
             separator = "&" if urllib.parse.urlsplit(realm).query else "?"
-            asked = urllib.parse.urlencode(_filled({**query, **extra}), errors="surrogateescape")
+            pairs = [*_filled({**query, **extra}).items(), *scopes]
+            asked = urllib.parse.urlencode(pairs, errors="surrogateescape")
             response = send("GET", f"{realm}{separator}{asked}", headers)
         return self._read_token(response, reference, logged_in=any(credentials))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
@@ -16,7 +17,7 @@ from typing import BinaryIO
 import requests
 
 from swapbox.descriptors import Descriptor
-from swapbox.errors import DataError, NotFound, PermissionDenied, Unavailable
+from swapbox.errors import DataError, PermissionDenied, Unavailable
 from swapbox.references import Reference
 from swapbox_registry_hub import refusals
 from swapbox_registry_hub.transport import Transport
@@ -40,6 +41,7 @@ class Uploads:
         self._transport = transport
         self._part = part
         self._begun: dict[Key, str] = {}
+        self._mounting = threading.Lock()
 
     def has(self, reference: Reference, descriptor: Descriptor) -> bool:
         """Say whether a repository has a blob."""
@@ -63,7 +65,7 @@ class Uploads:
         if offset is None:
             offset = 0
             for source in mount_from:
-                if self._mounted(reference, key, source):
+                if self._may_mount(reference, key, source):
                     return source
             if key not in self._begun:
                 self._begin(reference, key)
@@ -102,16 +104,22 @@ class Uploads:
             self._give_up(reference, key)
         return arrived
 
+    def _may_mount(self, reference: Reference, key: Key, source: str) -> bool:
+        """Ask for the blob of another repository; return whether it is there now."""
+        with contextlib.suppress(PermissionDenied):
+            return self._mounted(reference, key, source)
+        # Each mount wants a token of its own, and those of threads that mount at once get into each other's way.
+        with self._mounting, contextlib.suppress(PermissionDenied):
+            return self._mounted(reference, key, source)
+        return False  # the other repository is somebody else's
+
     def _mounted(self, reference: Reference, key: Key, source: str) -> bool:
-        """Ask for the blob of another repository; where that is refused, an upload may have begun instead."""
+        """Ask for the blob of another repository; when it is not there, an upload has begun instead."""
         if key in self._begun:
             self._give_up(reference, key)
         query = urllib.parse.urlencode({"mount": key[2], "from": source})
         url = self._transport.url(reference, f"blobs/uploads/?{query}")
-        try:
-            response = self._request("POST", url, reference)
-        except PermissionDenied:
-            return False  # the other repository is somebody else's
+        response = self._request("POST", url, reference)
         drain(response)
         if response.status_code == HTTPStatus.ACCEPTED:
             self._noted(key, url, response)
@@ -264,6 +272,6 @@ def _joined(url: str, location: str) -> str:
     before = urllib.parse.urlsplit(url)
     if before.scheme == "https" and there.scheme == "http":
         if there.hostname != before.hostname:
-            raise NotFound(f"registry wants an upload at {refusals.clean(location)}, in clear")
+            raise DataError(f"registry wants an upload at {refusals.clean(location)}, in clear")
         there = there._replace(scheme="https", netloc=before.netloc)
     return there.geturl()
