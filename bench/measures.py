@@ -89,6 +89,30 @@ def push(contenders: list[Contender], images: Images, rounds: int) -> Iterator[S
         contender.engine.ok("rmi", images.debian)
 
 
+def save(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """Seconds to write an image to an archive."""
+    yield from _archive(contenders, images, rounds, measured="save")
+
+
+def load(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """Seconds to read the archive that the engine itself has written."""
+    yield from _archive(contenders, images, rounds, measured="load")
+
+
+def _archive(contenders: list[Contender], images: Images, rounds: int, *, measured: str) -> Iterator[Sample]:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=scratch_directory()) as directory:
+        for _ in range(rounds):
+            for contender in contenders:
+                path = f"{directory}/{contender.name}.tar"
+                contender.engine.ok("pull", *contender.pull_options, images.debian)
+                saved = _timed(lambda: contender.engine.ok("save", "-o", path, images.debian))  # noqa: B023
+                contender.engine.ok("rmi", images.debian)
+                loaded = _timed(lambda: contender.engine.ok("load", "-i", path))  # noqa: B023
+                contender.engine.ok("rmi", images.debian)
+                os.unlink(path)
+                yield contender.name, saved if measured == "save" else loaded
+
+
 def burst(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
     """Seconds to start a number of detached containers one after another."""
     for _ in range(rounds):
@@ -232,6 +256,8 @@ MEASURES = {
     "bridge": Measure("run --rm IMAGE true, on the default bridge", "ms", 15, bridge),
     "pull": Measure("pull and unpack a 93 MB layer of 6,768 files", "s", 3, pull),
     "push": Measure("push a 93 MB layer of 6,768 files", "s", 3, push),
+    "save": Measure("save the same image", "s", 3, save),
+    "load": Measure("load what was saved", "s", 3, load),
     "memory": Measure("resident memory (PSS) per idle container", "MB", 1, memory),
     "daemon": Measure("resident memory (PSS) of the daemon", "MB", 1, daemon),
     "ps": Measure(f"ps -a, {STOPPED} stopped containers", "ms", 20, ps),

@@ -57,11 +57,8 @@ def _images(measures: list[str]) -> Iterator[Images]:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=scratch_directory()) as directory:
         with servers.docker_registry(Path(directory)) as address:
             busybox = publish.push(address, "busybox", "latest", images.busybox_image())
-            large = (
-                publish.push(address, "debian", "latest", debian.debian_image())
-                if {"pull", "push"} & {*measures}
-                else ""
-            )
+            wanted = {"pull", "push", "save", "load"} & set(measures)
+            large = publish.push(address, "debian", "latest", debian.debian_image()) if wanted else ""
             yield Images(busybox, large)
 
 

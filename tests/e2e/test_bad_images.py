@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from swapbox.testing import hostile, images, publish
+from swapbox.testing.archives import write_archive
 from swapbox.testing.process import Result, free_port
 from swapbox.testing.registry_server import RegistryServer
 from swapbox.testing.sandbox import Sandbox, sandbox
@@ -238,6 +239,20 @@ def test_a_full_disk(empty_swapbox: Sandbox, registry: str, size: str, content: 
     result = small.run(f"{pull} >/dev/null; echo $?; {state}; {room}; {pull} >/dev/null; echo $?")
     result.fails(0, "no space left on device")
     assert result.out.split() == ["1", "0"]
+    assert result.err.lower().count("error") == 1, result.err
+
+
+@pytest.mark.parametrize("size", ["5m", "12m"], ids=["while receiving", "while unpacking"])
+def test_a_full_disk_under_a_load(empty_swapbox: Sandbox, tmp_path: Path, size: str) -> None:
+    image = images.image_of([images.layer_of([images.file("big", os.urandom(8 << 20))], level=1)])
+    write_archive(tmp_path / "big.tar", "example.com/big:1", image, layout=False)
+    load = f"$swapbox load -i {tmp_path}/big.tar"
+    small = SmallDisk(empty_swapbox, size)
+    blobs = f"find {empty_swapbox.root}/content -type f | wc -l"
+    room = f"mount -o remount,size=200m {empty_swapbox.directory}"
+    result = small.run(f"{load}; echo $?; $swapbox images -q; {small.find('big')}; {blobs}; {room}; {load}")
+    result.fails(0, "no space left on device")
+    assert result.out.split("\n") == ["1", "0", "Loaded image: example.com/big:1"]
     assert result.err.lower().count("error") == 1, result.err
 
 

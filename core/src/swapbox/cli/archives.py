@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: swapbox save -o images.tar alpine:3.20 nginx")
 @click.option("-o", "--output", default="", metavar="string", help="Write to a file, instead of STDOUT.")
 @click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Save only images for this platform.")
-@click.argument("names", nargs=-1, required=True, metavar="IMAGE [IMAGE...]")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE [IMAGE...]")
 @click.pass_context
-def save(ctx: click.Context, names: tuple[str, ...], *, output: str, platform: str | None) -> None:
+def save(ctx: click.Context, images: tuple[str, ...], *, output: str, platform: str | None) -> None:
     """Save one or more images to a tar archive (streamed to STDOUT by default)."""
     from swapbox.images.save import save as write_archive
 
     if not output:
         if os.isatty(1):
             raise ClientError("cowardly refusing to save to a terminal. Use the -o flag or redirect")
-        write_archive(engine_of(ctx), names, write_stdout, platform=platform)
+        write_archive(engine_of(ctx), images, write_stdout, platform=platform)
         return
     from swapbox.cli.output import check_output_file, replacing
 
@@ -41,7 +41,7 @@ def save(ctx: click.Context, names: tuple[str, ...], *, output: str, platform: s
         raise ClientError(f"failed to save image: {error.message}") from error
     engine = engine_of(ctx)
     with replacing(Path(output)) as file:
-        write_archive(engine, names, file.write, platform=platform)
+        write_archive(engine, images, file.write, platform=platform)
 
 
 @click.command(epilog="Example: swapbox load -i images.tar.gz")
