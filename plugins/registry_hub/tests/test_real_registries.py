@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import selectors
 import shutil
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -127,6 +131,58 @@ def test_a_server_that_speaks_no_tls_is_never_spoken_to_in_clear_once_its_author
         with pytest.raises(Unavailable, match=r"TLS|broke|did not answer"):
             make(certificates=[certificates]).resolve(server.reference("demo/app"))
         assert not any(request.path.startswith("/v2/") for request in server.requests)
+
+
+class Proxy:
+    """A proxy that connects to one place whatever it is asked for, for one connection; notes what that was."""
+
+    def __init__(self, host: str) -> None:
+        self._place = host
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.asked = b""
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        client, _ = self._listener.accept()
+        while not self.asked.endswith(b"\r\n\r\n"):
+            self.asked += client.recv(65536)
+        name, _, port = self._place.partition(":")
+        server = socket.create_connection((name, int(port)))
+        client.sendall(b"HTTP/1.1 200 connected\r\n\r\n")
+        with client, server, selectors.DefaultSelector() as selector, contextlib.suppress(ConnectionError):
+            for here, there in ((client, server), (server, client)):
+                selector.register(here, selectors.EVENT_READ, there)
+            while True:
+                for key, _ in selector.select():
+                    if not (data := key.fileobj.recv(65536)):  # type: ignore[union-attr]
+                        return
+                    key.data.sendall(data)
+
+    def close(self) -> None:
+        """Wait for the connection's end."""
+        self._thread.join()
+        self._listener.close()
+
+
+def test_certificates_are_checked_through_a_proxy_too(
+    encrypted: Encrypted, certificates: Path, make: Make
+) -> None:
+    (certificates / encrypted.host).rename(certificates / "far.example")
+    proxy = Proxy(encrypted.host)
+    driver = make(certificates=[certificates], proxies={"https": f"http://ann:secret@{proxy.address}"})
+    with pytest.raises(PermissionDenied):
+        driver.resolve(Reference("far.example", "demo/app", "latest"))
+    driver.close()
+    proxy.close()
+    assert proxy.asked.startswith(b"CONNECT far.example:443 ")
+    assert b"Proxy-Authorization: Basic " in proxy.asked
+    other = Proxy(encrypted.host)
+    driver = make(proxies={"https": f"http://{other.address}"})
+    with pytest.raises(Unavailable, match=r"TLS with registry far\.example"):
+        driver.resolve(Reference("far.example", "demo/app", "latest"))
+    other.close()
 
 
 @pytest.mark.parametrize(

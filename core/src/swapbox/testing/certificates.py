@@ -36,8 +36,8 @@ class Authority:
         return self.own.certificate
 
     def sign(self, name: str) -> Signed:
-        """Return a certificate for 127.0.0.1 and localhost, or for a client."""
-        names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
+        """Return a certificate for 127.0.0.1, localhost and ``far.example``, or for a client."""
+        names = "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:far.example"
         return self._make(name, *_ELLIPTIC, "-addext", names, "-CA", self.own.certificate, "-CAkey", self.own.key)
 
     def _make(self, name: str, *options: str | Path) -> Signed:
