@@ -63,7 +63,7 @@ texts = st.one_of(st.text(), st.lists(st.sampled_from(PARTS), max_size=12).map("
 @bounded
 @given(texts)
 @example("docker.io/localhost/a")
-@example("oci://a/../..:b@" + DIGEST)
+@example("oci:/a//../..:b@" + DIGEST)
 def test_any_text_is_a_reference_that_means_itself_or_an_invalid_one(text: str) -> None:
     try:
         reference = Reference.parse(text)

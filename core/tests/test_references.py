@@ -110,7 +110,7 @@ def test_an_image_in_a_file_has_a_transport_and_a_path(
 
 
 def test_the_path_of_a_file_is_normal() -> None:
-    assert str(Reference.parse("oci://srv/./x/../app/:1").with_default_tag()) == "oci:/srv/app:1"
+    assert str(Reference.parse("oci:/srv//./x/../app/:1").with_default_tag()) == "oci:/srv/app:1"
     assert str(Reference.parse("oci:/srv/app").with_default_tag()) == "oci:/srv/app:latest"
 
 
@@ -118,6 +118,7 @@ def test_the_path_of_a_file_is_normal() -> None:
     "text",
     [
         "oci:./app",
+        "https://example.com/app:1",
         "oci:../app",
         "OCI:/app",
         "oci:/app:",

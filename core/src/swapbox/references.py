@@ -18,7 +18,7 @@ _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _PATH_LIMIT = 255
-_TRANSPORT = re.compile(r"([a-z][a-z0-9-]*):(/[^:@\0-\37]*)(?::([^@\s\0-\37]+))?(?:@(.*))?", re.DOTALL)
+_TRANSPORT = re.compile(r"([a-z][a-z0-9-]*):(/(?!/)[^:@\0-\37]*)(?::([^@\s\0-\37]+))?(?:@(.*))?", re.DOTALL)
 _FILE_LIMIT = 4095
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 
