@@ -54,6 +54,11 @@ def wide() -> Iterator[Window]:
     window.close()
 
 
+def test_a_push_has_a_bar() -> None:
+    text = line("0123456789ab", words.PUSHING, 5_000_000, 10_000_000, columns=120)
+    assert text == f"0123456789ab: Pushing [{'=' * 25}>{' ' * 25}]      5MB/10MB"
+
+
 def test_a_pull_ends_with_the_same_lines_at_every_size(window: Window) -> None:
     bars = window.bars
     bars.message("latest: Pulling from library/box")

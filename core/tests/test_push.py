@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +141,24 @@ def test_a_foreign_layer_is_left_where_it_is(registry: MemoryRegistry, tmp_path:
     push(APP, what._replace(images=(image,)), registry=registry, content=made.content, progress=told)
     assert told.layers.count("Skipped foreign layer") == 1
     assert not registry.has_blob(APP, first)
+
+
+def test_a_layer_whose_arrival_was_not_heard_of_is_not_sent_again(
+    registry: MemoryRegistry, tmp_path: Path
+) -> None:
+    made = Made(tmp_path)
+    what = made.parcel("linux/amd64")
+    sent: list[str] = []
+    push_blob = registry.push_blob
+
+    def deaf(reference: Reference, descriptor: Descriptor, *args: Any, **more: Any) -> None:
+        sent.append(descriptor.digest)
+        push_blob(reference, descriptor, *args, **more)
+        raise Unavailable("the answer was lost")
+
+    registry.push_blob = deaf  # type: ignore[method-assign]
+    push(APP, what, registry=registry, content=made.content, retry_delay=0)
+    assert len(sent) == len(set(sent)) == 4
 
 
 def test_a_broken_upload_goes_on_and_says_when(registry: MemoryRegistry, tmp_path: Path) -> None:

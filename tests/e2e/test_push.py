@@ -14,7 +14,7 @@ from swapbox.testing import servers
 from swapbox.testing.images import Image
 from swapbox.testing.process import Engine, Result
 from swapbox.testing.registry_server import RegistryServer
-from swapbox.testing.sandbox import Sandbox
+from swapbox.testing.sandbox import Sandbox, scratch
 
 pytestmark = pytest.mark.root
 
@@ -33,6 +33,16 @@ def skopeo(*arguments: str | Path, home: Path) -> str:
         capture_output=True,
         text=True,
     ).stdout
+
+
+def podman(directory: Path) -> Engine:
+    try:
+        program = servers.require("podman", "podman")
+    except Unsupported as error:
+        pytest.skip(f"{error}: {error.hint}")
+    roots = ("--root", directory / "root", "--runroot", directory / "run", "--tmpdir", directory / "tmp")
+    environment = servers.plain_environment(directory)
+    return Engine(program, *roots, "--storage-driver", "vfs", environment=environment)
 
 
 def said(result: Result) -> tuple[int, str, str]:
@@ -71,7 +81,7 @@ def test_a_push_says_what_dockers_does(swapbox: Sandbox, docker: Engine, registr
 
 
 @pytest.mark.debian
-def test_docker_skopeo_and_podmans_library_read_what_was_pushed(
+def test_docker_skopeo_and_podman_read_what_was_pushed(
     swapbox: Sandbox, docker: Engine, registry: str, busybox_ref: str, tmp_path: Path
 ) -> None:
     there = f"{registry}/made/here:1"
@@ -85,6 +95,8 @@ def test_docker_skopeo_and_podmans_library_read_what_was_pushed(
     inspected = json.loads(skopeo("inspect", "--tls-verify=false", f"docker://{there}", home=tmp_path))
     assert inspected["Digest"] == digest[1]
     skopeo("copy", "-q", "--src-tls-verify=false", f"docker://{there}", f"dir:{tmp_path}/copy", home=tmp_path)
+    with scratch("podman-") as directory:
+        assert podman(directory).ok("pull", "-q", "--tls-verify=false", there)
     assert swapbox.ok("images", "--digests", "--format", "{{.Digest}}", f"{registry}/made/here") == digest[1]
 
 

@@ -127,7 +127,7 @@ def push(
         progress.layer(layer.key, words.PREPARING)
     uploads.run(layers)
     for config in missing:
-        uploads.send(Upload(config))
+        uploads.deliver(Upload(config))
     for descriptor, data in what.documents[:-1]:
         registry.push_manifest(reference._replace(tag=None, digest=descriptor.digest), descriptor, data)
     registry.push_manifest(reference, *what.documents[-1])

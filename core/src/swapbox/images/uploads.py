@@ -6,6 +6,7 @@ As with downloads, a transfer is tried five times, and only the registry's failu
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
@@ -21,6 +22,7 @@ from swapbox.store.content import ContentStore
 _THREADS = 5
 _ATTEMPTS = 5
 _PATIENCE = 2.0
+"""Seconds that an interrupted user waits at most for transfers to end."""
 
 
 class Upload(NamedTuple):
@@ -75,9 +77,10 @@ class Uploads:
                 thread.join()
         except BaseException as error:
             self._cancel(error)
+            deadline = time.monotonic() + _PATIENCE
             for thread in threads:
                 if thread.ident is not None:
-                    thread.join(_PATIENCE)
+                    thread.join(max(deadline - time.monotonic(), 0.0))
             raise
         if self._error is not None:
             raise self._error
@@ -106,9 +109,15 @@ class Uploads:
         if self._registry.has_blob(self._reference, upload.descriptor):
             self._tell(upload, words.THERE)
             return
+        self.deliver(upload)
+
+    def deliver(self, upload: Upload) -> None:
+        """Send one blob that the registry is known not to have."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                mounted = self._push(upload)
+                # It may have arrived in spite of all: when it was the answer that did not.
+                again = attempt > 1 and self._registry.has_blob(self._reference, upload.descriptor)
+                mounted = None if again else self._push(upload)
             except Unavailable:
                 if attempt == _ATTEMPTS:
                     raise
