@@ -246,7 +246,8 @@ def test_a_log_in_keeps_a_refresh_token_and_buys_tokens_with_it(
 
 
 def test_a_wrong_password_keeps_nothing(service: Service, make: Make, tmp_path: Path) -> None:
-    with pytest.raises(PermissionDenied, match="unauthorized: incorrect username or password"):
+    words = f'^Get "http://{service.host}/v2/": unauthorized: incorrect username or password'
+    with pytest.raises(PermissionDenied, match=words):
         make().log_in(service.host, username=USER, password="wrong")
     assert not (tmp_path / "docker/config.json").exists()
 

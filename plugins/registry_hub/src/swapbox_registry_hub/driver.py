@@ -22,7 +22,7 @@ from swapbox.descriptors import (
     digest_of,
 )
 from swapbox.drivers.registry import Repository
-from swapbox.errors import DataError, NotFound, SwapboxError
+from swapbox.errors import DataError, NotFound, PermissionDenied, SwapboxError
 from swapbox.references import Reference
 from swapbox_registry_hub import refusals, settings
 from swapbox_registry_hub.blobs import HttpBlob
@@ -156,7 +156,11 @@ class Driver:
         """Let the registry check a log-in and keep it, or the identity token it gives for it, as Docker does."""
         credentials = Credentials(username, password)
         login = Login(Fixed(credentials), offline=True, may_send_in_clear=self._hosts.is_insecure)
-        self._transport.with_login(login).check(host)
+        try:
+            self._transport.with_login(login).check(host)
+        except PermissionDenied as error:
+            error.hint = None  # how to log in is known by now
+            raise
         if token := login.identity_token(host):
             credentials = Credentials(username, identity_token=token)
         try:

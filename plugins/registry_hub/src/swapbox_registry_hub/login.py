@@ -44,6 +44,14 @@ class Source(Protocol):
     def get(self, host: str) -> Credentials | None: ...  # noqa: D102
 
 
+class _Refused(Exception):
+    """The token service does not take the log-in."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.body = body
+
+
 class _Known(NamedTuple):
     authorization: str
     until: float
@@ -82,17 +90,23 @@ class Login:
         """Return the identity token that a host's token service gave last; empty when it gave none."""
         return self._refresh.get(host, "")
 
-    def answer(self, header: str, reference: Reference, *, refused: str | None, send: Send) -> str | None:
+    def answer(
+        self, header: str, reference: Reference, *, refused: str | None, send: Send, at: str = ""
+    ) -> str | None:
         """Return a new ``Authorization`` header for a challenge, None when there is nothing better to offer.
 
         :param refused: the header that was just answered with the challenge.
+        :param at: the registry's address, for errors.
         :raises PermissionDenied: the log-in in the keyring is wrong.
         """
         with self._lock:
             known = self.known(reference)
             if known is not None and known != refused:
                 return known  # another thread was faster
-            found = self._answer(challenges.parse(header), reference, send)
+            try:
+                found = self._answer(challenges.parse(header), reference, send)
+            except _Refused as error:
+                raise refusals.login_failed(reference.host, error.body, at=at) from None
             if found is None or (found.authorization == refused):
                 return None
             self._known[reference.host, reference.path] = found
@@ -130,13 +144,17 @@ class Login:
             pairs = [*_filled({**query, **extra}).items(), *scopes]
             asked = urllib.parse.urlencode(pairs, errors="surrogateescape")
             response = send("GET", f"{realm}{separator}{asked}", headers)
-        return self._read_token(response, reference, logged_in=any(credentials))
+        return self._read_token(
+            response, reference, logged_in=any(credentials), renews=self._offline or bool(refresh)
+        )
 
-    def _read_token(self, response: requests.Response, reference: Reference, *, logged_in: bool) -> _Known:
+    def _read_token(
+        self, response: requests.Response, reference: Reference, *, logged_in: bool, renews: bool
+    ) -> _Known:
         status = response.status_code
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST):
             body = error_body(response)
-            raise refusals.login_failed(reference.host, body) if logged_in else refusals.denied(reference, body)
+            raise _Refused(body) if logged_in else refusals.denied(reference, body)
         if status != HTTPStatus.OK:
             raise refusals.failing(reference.host, status, error_body(response))
         try:
@@ -148,7 +166,7 @@ class Login:
             raise DataError(f"token service of {reference.host} sent no valid JSON") from error
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise DataError(f"token service of {reference.host} sent no token")
-        if isinstance(refresh, str) and refresh:
+        if isinstance(refresh, str) and refresh and renews:
             self._refresh[reference.host] = refresh  # another one than before where they are good for one use
         return _Known(f"Bearer {token}", self._clock() + life * _MARGIN)
 

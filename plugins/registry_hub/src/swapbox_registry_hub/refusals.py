@@ -49,12 +49,13 @@ def push_denied(reference: Reference, body: bytes) -> PermissionDenied:
     )
 
 
-def login_failed(host: str, body: bytes) -> PermissionDenied:
-    """Return the error for a user name and password that the registry does not take."""
-    said = detail(body) or "incorrect username or password"
-    return PermissionDenied(
-        f"login to {host} failed: unauthorized: {said}", hint=f"log in again: swapbox login {host}"
-    )
+def login_failed(host: str, body: bytes, *, at: str) -> PermissionDenied:
+    """Return the error for a user name and password that the token service does not take, in Docker's words.
+
+    :param at: the address of the registry.
+    """
+    said = detail(body) or "unauthorized: incorrect username or password"
+    return PermissionDenied(f'Get "{at}": {said}', hint=f"log in again: swapbox login {host}")
 
 
 def login_refused(url: str, status: int) -> PermissionDenied | Unavailable:

@@ -138,7 +138,9 @@ class Transport:
             if fresh and "insufficient_scope" in challenge:
                 return response
             drain(response)
-            fresh = self._login.answer(challenge, reference, refused=authorization, send=self._send)
+            fresh = self._login.answer(
+                challenge, reference, refused=authorization, send=self._send, at=self.root(reference, "v2/")
+            )
             if fresh is None:
                 return response
             authorization = fresh
