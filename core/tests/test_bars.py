@@ -12,6 +12,7 @@ import pyte
 import pytest
 
 from swapbox.cli.bars import Bars, line
+from swapbox.cli.progress import Loading
 from swapbox.images import progress as words
 
 ONE, TWO, THREE = (f"sha256:{digit * 64}" for digit in "123")
@@ -124,3 +125,12 @@ def test_a_bar_needs_room(columns: int, bar: bool) -> None:
 def test_nothing_is_wider_than_the_window() -> None:
     for columns in (10, 40, 111):
         assert len(line("0" * 12, words.EXTRACTING, 12_345_678, 98_765_432, columns=columns)) < columns
+
+
+def test_what_comes_from_a_file_is_loaded_and_ends_with_all_of_it(wide: Window) -> None:
+    loading = Loading(wide.bars)
+    loading.layer(ONE, words.EXTRACTING, 0, 2_000_000)
+    loading.layer(ONE, words.EXTRACTING, 1_000_000, 2_000_000)
+    loading.layer(ONE, words.PULLED)
+    (shown,) = wide.lines()
+    assert shown == f"{'1' * 12}: Loading layer [{'=' * 50}>]      2MB/2MB"

@@ -55,11 +55,12 @@ class Loading:
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
+        self._totals: dict[str, int] = {}
 
     def layer(self, digest: str, status: str, current: int = 0, total: int = 0) -> None:
         """Draw the layer's line anew."""
-        done = total if status == words.PULLED else current
-        self._bars.layer(digest, words.LOADING, done, total)
+        total = self._totals.setdefault(digest, total)
+        self._bars.layer(digest, words.LOADING, total if status == words.PULLED else current, total)
 
     def message(self, text: str) -> None:
         """Print a line."""
