@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -241,6 +243,35 @@ def test_an_address_that_is_taken_is_an_error(served: Server, tmp_path: Path) ->
     host, port = served.host.split(":")
     with DirectoryStore(tmp_path / "x") as store, pytest.raises(SwapboxError, match="cannot listen on"):
         Server(store, address=(host, int(port)))
+
+
+def test_a_full_disk_is_said_so_and_the_next_request_is_answered(tmp_path: Path) -> None:
+    class Full(DirectoryStore):
+        def receive(self) -> Any:
+            incoming = super().receive()
+
+            def write(data: bytes) -> None:
+                raise OSError(errno.ENOSPC, "no space", str(tmp_path))
+
+            incoming.write = write  # type: ignore[method-assign]
+            return incoming
+
+    with Full(tmp_path) as store, Server(store) as server:
+        client = Client(server.host)
+        where = client.begin()
+        reply = client("PATCH", where, OTHER)
+        assert (reply.status, reply.json["errors"][0]["message"]) == (507, "no space left on device")
+        assert client("GET", where).headers["range"] == "0-0"
+        client.close()
+
+
+def test_uploads_that_were_forgotten_make_room(client: Client, tmp_path: Path) -> None:
+    first = client.begin()
+    for _ in range(500):
+        last = client.begin()
+    assert client("GET", first).status == 404
+    assert client("GET", last).status == 204
+    assert len(list((tmp_path / "registry/uploads").iterdir())) == 500
 
 
 # -- faults -------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from swapbox.distribution.messages import Answer, Call, Request
 from swapbox.distribution.received import Received
 from swapbox.distribution.refusals import Refusal
 from swapbox.distribution.store import Source
+from swapbox.errors import SwapboxError
 
 if TYPE_CHECKING:
     from swapbox.distribution.server import HttpServer, Server
@@ -85,9 +86,11 @@ class Handler(BaseHTTPRequestHandler):
         try:
             return self._answer(urllib.parse.unquote(url.path), call)
         except Refusal as refusal:
-            error = {"code": refusal.code, "message": refusal.message}
-            text = json.dumps({"errors": [error]}).encode()
-            return Answer(refusal.status, {**refusal.headers, "Content-Type": "application/json"}, text)
+            return _error(refusal)
+        except (ConnectionError, TimeoutError):
+            raise
+        except (OSError, SwapboxError) as error:  # a full disk, say
+            return _error(refusals.failing(error))
 
     def _answer(self, path: str, call: Call) -> Answer:
         registry, faults = self.registry, self.registry.faults
@@ -189,6 +192,12 @@ def _pieces(source: Source, start: int, count: int) -> Iterator[bytes]:
         while count and (data := file.read(min(count, _CHUNK))):
             count -= len(data)
             yield data
+
+
+def _error(refusal: Refusal) -> Answer:
+    error = {"code": refusal.code, "message": refusal.message}
+    headers = {**refusal.headers, "Content-Type": "application/json"}
+    return Answer(refusal.status, headers, json.dumps({"errors": [error]}).encode())
 
 
 def _refused(status: HTTPStatus, faults: Faults) -> Refusal:

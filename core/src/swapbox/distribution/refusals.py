@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from http import HTTPStatus
+
+from swapbox.errors import SwapboxError
 
 
 class Refusal(Exception):
@@ -50,6 +54,15 @@ def digest_invalid() -> Refusal:
 def manifest_invalid(why: str) -> Refusal:
     """Return the refusal for a manifest that is none."""
     return Refusal(HTTPStatus.BAD_REQUEST, "MANIFEST_INVALID", why)
+
+
+def failing(error: OSError | SwapboxError) -> Refusal:
+    """Return the refusal for what this machine cannot do; the message has nothing of its paths."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    number = cause.errno if isinstance(cause, OSError) else None
+    full = number in (errno.ENOSPC, errno.EDQUOT)
+    status = HTTPStatus.INSUFFICIENT_STORAGE if full else HTTPStatus.INTERNAL_SERVER_ERROR
+    return Refusal(status, "UNKNOWN", os.strerror(number).lower() if number else "internal error")
 
 
 def unsupported(what: str) -> Refusal:

@@ -24,6 +24,9 @@ _RANGE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 _PATIENCE = 10.0
 """Seconds until an older request for the same upload has ended."""
 
+_MOST = 500
+"""Uploads that have begun and not ended; each holds a file open."""
+
 
 class Upload:
     """One upload.
@@ -126,6 +129,7 @@ class Uploads:
             return _created(repository, mount)
         whole = _digest(call) if "digest" in call.query else ""
         upload = Upload(repository, self._store.receive())
+        self._make_room()
         self._uploads[upload.id] = upload
         if not whole:
             return Answer(HTTPStatus.ACCEPTED, upload.headers())
@@ -134,6 +138,13 @@ class Uploads:
             return self._finish(upload, whole)
         finally:
             self._drop(upload)
+
+    def _make_room(self) -> None:
+        """Drop the oldest uploads that nobody writes, should there be too many that clients forgot."""
+        for upload in list(self._uploads.values())[: max(len(self._uploads) - _MOST + 1, 0)]:
+            if upload.busy.acquire(blocking=False):
+                self._drop(upload)
+                upload.busy.release()
 
     def _seize(self, upload: Upload, call: Call) -> None:
         """Become the only one who writes; an older request for the same upload is broken off."""
