@@ -11,7 +11,7 @@ import pytest
 
 from swapbox.testing import faults
 from swapbox.testing.hosts import Host, host, join
-from swapbox.testing.process import Engine, wait_until
+from swapbox.testing.process import Engine, processes_naming, wait_until
 from swapbox.testing.sandbox import Sandbox, sandbox
 
 pytestmark = [pytest.mark.root, pytest.mark.debian]
@@ -43,6 +43,11 @@ class World(NamedTuple):
             lambda: self.swapbox("exec", name, "nc", "-w", "1", "127.0.0.1", "80").code == 0, f"{name} serves"
         )
         return identity[:12]
+
+    def resolvers(self) -> list[str]:
+        """Return the name servers that run."""
+        token = self.swapbox.directory.name
+        return [one.command for one in processes_naming(token) if "swapbox.networks.resolver" in one.command]
 
     def left(self) -> set[str]:
         """Return what is on the host but bridges and the rules of networks."""
@@ -202,6 +207,23 @@ def test_containers_that_start_at_once_get_addresses_of_their_own(world: World) 
         command.communicate()
     assert len({one["IPv4Address"] for one in world.members("crowd")}) == 10
     assert len(world.left()) == 10
+
+
+def test_containers_find_each_other_by_name_and_the_name_server_ends_with_the_network(world: World) -> None:
+    world.swapbox.ok("network", "create", "talk")
+    world.swapbox.ok("network", "create", "other")
+    name = world.server("web", "--network", "name=talk,alias=www")
+    world.swapbox.ok("run", "-d", "--name", "client", "--network", "other", "busybox", "sleep", "1000")
+    assert world.inside("client", "web", 80) == ""
+    world.swapbox.ok("network", "connect", "talk", "client")
+    for called in ("web", "www", name, "web.talk"):
+        assert "172." in world.swapbox.ok("exec", "client", "nslookup", called)
+    world.swapbox.ok("rename", "web", "site")
+    assert world.swapbox("exec", "client", "nslookup", "site").code == 0
+    assert len(world.resolvers()) == 2
+    world.swapbox.remove_containers()
+    world.swapbox.ok("network", "rm", "talk", "other")
+    assert world.resolvers() == []
 
 
 def test_docker_words_for_what_cannot_be(world: World) -> None:

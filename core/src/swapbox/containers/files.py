@@ -56,12 +56,18 @@ class RuntimeFiles(NamedTuple):
 
 
 def write_runtime_files(
-    directory: Path, container: Container, *, private: bool, endpoints: Sequence[Endpoint] = ()
+    directory: Path,
+    container: Container,
+    *,
+    private: bool,
+    endpoints: Sequence[Endpoint] = (),
+    servers: Sequence[str] = (),
 ) -> RuntimeFiles:
     """Write the files of a container into its directory and return where they are.
 
     :param private: the container has a network namespace of its own; without one it sees the host's names.
     :param endpoints: its places in networks.
+    :param servers: the name servers of those networks.
     """
     config = container.config
     files = runtime_files(directory)
@@ -72,7 +78,7 @@ def write_runtime_files(
         from swapbox.containers import network_files
 
         hosts += network_files.hosts_lines(config, endpoints)
-        resolv_conf = network_files.resolv_conf(config, resolv_conf, networked=bool(endpoints))
+        resolv_conf = network_files.resolv_conf(config, resolv_conf, networked=bool(endpoints), servers=servers)
     files.hosts.write_text(hosts)
     files.resolv_conf.write_text(resolv_conf)
     return files

@@ -105,11 +105,7 @@ def container_spec(
         network_path, runtime_files, config = shared(engine, config)
     else:
         network_path = ""
-        endpoints = [endpoint for _driver, endpoint in leased]
-        directory = engine.paths.container(container.id)
-        runtime_files = files.write_runtime_files(
-            directory, container, private=private_network, endpoints=endpoints
-        )
+        runtime_files = _runtime_files(engine, container, leased, private=private_network)
     spec = build_spec(
         config,
         container_id=container.id,
@@ -125,6 +121,26 @@ def container_spec(
         spec["process"]["consoleSize"] = {"height": console_size[0], "width": console_size[1]}
     engine.plugins.notify("swapbox_container_spec", warn=engine.warn, spec=spec, container=_view(container))
     return spec
+
+
+def _runtime_files(
+    engine: Engine, container: Container, leased: Sequence[Leased], *, private: bool
+) -> files.RuntimeFiles:
+    """Write the container's files; the gateways of networks with names are its name servers."""
+    servers: list[str] = []
+    if leased:
+        from swapbox.networks import resolving
+
+        for driver, endpoint in leased:
+            if resolving.has_names(engine, endpoint.network, driver):
+                servers += resolving.servers(endpoint.network)
+    return files.write_runtime_files(
+        engine.paths.container(container.id),
+        container,
+        private=private,
+        endpoints=[endpoint for _driver, endpoint in leased],
+        servers=servers[:3],  # what resolvers read, see resolv.conf(5)
+    )
 
 
 def log_info(engine: Engine, container: Container) -> LogInfo:

@@ -43,7 +43,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = {
     "start": _SERVICE,
     "exec": ("containers.exec_run",),
 }
-_NETWORKED = ("networks.service", "networks.modes", "containers.network_files")
+_NETWORKED = ("networks.service", "networks.modes", "networks.resolving", "containers.network_files")
 _DRIVER_FLAGS = (
     *("storage", "isolation", "runtime", "cgroup", "logging", "network_driver", "network", "volume_driver"),
 )

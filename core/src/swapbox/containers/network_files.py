@@ -47,18 +47,22 @@ def resolv_conf(config: ContainerConfig, host: str, *, networked: bool, servers:
 
     :param host: the host's own.
     :param networked: the host's loopback is out of reach, so name servers there are left out.
-    :param servers: instead of the host's.
+    :param servers: of the container's networks, which pass on to the others what they do not know.
     """
     lines = [line.split() for line in host.splitlines() if line.strip() and line[0] not in "#;"]
     found = _values(lines, "nameserver")
     if networked and _STUB in found:
         lines = [line.split() for line in _text(_UPSTREAM).splitlines() if line.strip() and line[0] not in "#;"]
         found = _values(lines, "nameserver")
-    nameservers = list(config.dns or servers) or [one for one in found if not networked or not _is_loopback(one)]
+    nameservers = list(config.dns) or [one for one in found if not networked or not _is_loopback(one)]
     if networked and not nameservers:
         nameservers = list(_FALLBACK)
     search = list(config.dns_search) or _last(lines, "search", "domain")
+    if servers:
+        nameservers = list(servers)
     options = list(config.dns_options) or [one for line in lines if line[0] == "options" for one in line[1:]]
+    if servers and not any(option.startswith("ndots:") for option in options):
+        options.append("ndots:0")  # a name without a dot may be a neighbour's
     text = "".join(f"nameserver {server}\n" for server in nameservers)
     if search and search != ["."]:
         text += f"search {' '.join(search)}\n"

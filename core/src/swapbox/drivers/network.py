@@ -153,7 +153,8 @@ class NetworkDriver(Protocol):
 class NetworkDriverSpec(DriverSpec[NetworkDriver]):
     """Offer a network driver; see :class:`swapbox.drivers.common.DriverSpec`.
 
-    Capabilities: ``networks`` (people make networks with it; see above), ``ports`` (it publishes ports).
+    Capabilities: ``networks`` (people make networks with it; see above), ``ports`` (it publishes ports), ``names``
+    (the host itself has the gateways' addresses, so that the core's name server can listen there).
     """
 
     kind = "network"

@@ -206,7 +206,16 @@ def connect(engine: Engine, container: Container, leased: Sequence[Leased], init
     netns = Path(f"/proc/{init}/ns/net")
     for driver, endpoint in leased:
         engine.selector.open("network", made_with=driver).connect(netns, endpoint)
+        ensure_names(engine, endpoint.network, driver)
         tell(engine, container, "connect", endpoint.network, driver)
+
+
+def ensure_names(engine: Engine, network: DriverNetwork, driver: str) -> None:
+    """Start the name server of a network that a container has just been connected to, unless it runs."""
+    from swapbox.networks import resolving
+
+    if resolving.has_names(engine, network, driver):
+        resolving.ensure(engine, network)
 
 
 def tell(engine: Engine, container: Container, action: str, network: DriverNetwork | Network, driver: str) -> None:

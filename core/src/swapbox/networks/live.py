@@ -9,7 +9,7 @@ from swapbox.containers.config import Attachment
 from swapbox.containers.files import container_lock, runtime_files
 from swapbox.containers.network_files import add_lines, drop_lines, hosts_lines
 from swapbox.errors import Conflict, NotFound
-from swapbox.networks.endpoints import check, find, for_driver, leased_row, tell, way_out
+from swapbox.networks.endpoints import check, ensure_names, find, for_driver, leased_row, tell, way_out
 from swapbox.networks.records import EndpointRow, Network
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def _connect(engine: Engine, container: Container, network: Network) -> None:
     hostname = container.config.hostname or container.short_id
     endpoint = for_driver(row, hostname=hostname, gateway=way_out(others) is None)
     engine.networks.driver(network).connect(Path(f"/proc/{init.pid}/ns/net"), endpoint)
+    ensure_names(engine, network.for_driver(), network.driver)
     lines = hosts_lines(container.config._replace(extra_hosts=()), [endpoint])
     add_lines(runtime_files(engine.paths.container(container.id)).hosts, lines)
     tell(engine, container, "connect", network, network.driver)

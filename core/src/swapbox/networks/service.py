@@ -178,6 +178,9 @@ class Networks:
         return network
 
     def _finish_removal(self, network: Network) -> None:
+        from swapbox.networks.resolving import stop
+
+        stop(self._engine, network.id)
         self.driver(network).remove_network(network.for_driver())
         self.records.remove(network.id)
 

@@ -1,0 +1,249 @@
+"""The name server of one network: a process that lives as long as somebody is connected.
+
+It answers for the names in the network and passes all other questions on, as they are, to the name servers of the
+host, or of ``--dns``. Questions are hostile input: whatever cannot be read is dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import selectors
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dnslib import (  # type: ignore[import-untyped]
+    AAAA,
+    PTR,
+    QTYPE,
+    RCODE,
+    RR,
+    A,
+    DNSError,
+    DNSRecord,
+)
+
+from swapbox.linux import syscalls
+from swapbox.networks.addresses import text
+from swapbox.networks.names import Names
+from swapbox.networks.resolving import bound
+from swapbox.store.database import Database
+
+LINGER = 5.0
+"""Seconds after which it looks whether anybody is left."""
+
+PORT = 53
+"""Where other name servers listen."""
+
+_TTL = 600
+_PATIENCE = 4.0
+_THREADS = 64
+_LARGEST = 65535
+
+
+def main(db: str, network: str, run_root: str, addresses: Sequence[str], lock: int, fds: Sequence[int]) -> None:
+    """Be the name server of a network.
+
+    :param db: the path of the database.
+    :param addresses: where it listens, port 53.
+    :param lock: a descriptor that holds the network's lock, and lets go of it when this process ends.
+    :param fds: bound sockets: for each address one of UDP and one of TCP.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    syscalls.prctl_name("swapbox-dns")
+    os.chdir("/")
+    _leave_mounts(run_root)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    server = Resolver(Names(Database(Path(db)), network), own=addresses)
+    sockets = [socket.socket(fileno=fd) for fd in fds]
+    while True:
+        server.serve(sockets)
+        for sock in sockets:
+            sock.close()
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        # Whoever has connected meanwhile found the lock held, but its lease was written before: look once more.
+        if not server.in_use():
+            return
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        sockets = [socket.socket(fileno=sock.detach()) for address in addresses for sock in bound(address)]
+
+
+def _leave_mounts(run_root: str) -> None:
+    """Leave the mount namespace of the monitor that has started this: its container's files are mounted there."""
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+    targets = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for target in reversed([one for one in targets if one.startswith(f"{run_root}/")]):
+        with contextlib.suppress(OSError):
+            syscalls.umount(target, syscalls.MNT_DETACH)
+
+
+class Resolver:
+    """Answers questions.
+
+    :param own: its own addresses: no question is passed on to them.
+    """
+
+    def __init__(self, names: Names, *, own: Sequence[str]) -> None:
+        self._names = names
+        self._own = own
+        self._slots = threading.Semaphore(_THREADS)
+
+    def in_use(self) -> bool:
+        """Say whether anybody is connected to the network."""
+        return self._names.in_use()
+
+    def serve(self, sockets: Sequence[socket.socket]) -> None:
+        """Answer until nobody is connected any more."""
+        with selectors.DefaultSelector() as selector:
+            for sock in sockets:
+                sock.setblocking(False)  # noqa: FBT003
+                selector.register(sock, selectors.EVENT_READ)
+            while True:
+                ready = selector.select(LINGER)
+                if not ready and not self.in_use():
+                    return
+                for key, _ in ready:
+                    with contextlib.suppress(OSError):
+                        self._accept(key.fileobj)  # type: ignore[arg-type]
+
+    def _accept(self, sock: socket.socket) -> None:
+        if sock.type == socket.SOCK_STREAM:
+            connection, peer = sock.accept()
+            self._start(lambda: self._converse(connection, peer[0]))
+            return
+        question, peer = sock.recvfrom(_LARGEST)
+
+        def reply() -> None:
+            if (answer := self.answer(question, peer[0], udp=True)) is not None:
+                sock.sendto(answer, peer)
+
+        self._start(reply)
+
+    def _start(self, work: Callable[[], None]) -> None:
+        """Do something in a thread of its own; a flood of questions is dropped, since who asks will ask again."""
+        if not self._slots.acquire(blocking=False):
+            return
+
+        def run() -> None:
+            try:
+                with contextlib.suppress(OSError):
+                    work()
+            finally:
+                self._slots.release()
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def _converse(self, connection: socket.socket, peer: str) -> None:
+        with connection:
+            connection.settimeout(_PATIENCE)
+            while (question := _received(connection)) is not None:
+                answer = self.answer(question, peer, udp=False)
+                if answer is None:
+                    return
+                connection.sendall(len(answer).to_bytes(2, "big") + answer)
+
+    def answer(self, question: bytes, client: str, *, udp: bool) -> bytes | None:
+        """Return the answer to a question; None for what is none."""
+        try:
+            request = DNSRecord.parse(question)
+            if request.header.qr or len(request.questions) != 1:
+                return None
+            client = client.partition("%")[0]
+            if not self._names.knows(client):  # somebody outside has found a way to the bridge's address
+                return None
+            name, kind = str(request.q.qname).rstrip(".").lower(), QTYPE.get(request.q.qtype)
+            own = self._own_answer(request, name, str(kind), client)
+            if own is None:
+                return self._forwarded(request, question, client, udp=udp)
+            return bytes(own.pack())
+        except (DNSError, UnicodeError, ValueError, KeyError, IndexError):
+            return None
+
+    def _own_answer(self, request: DNSRecord, name: str, kind: str, client: str) -> DNSRecord | None:
+        """Return the answer about a name or an address of the network; None when it is about something else."""
+        if kind == "PTR" and (found := self._names.name(client, _address(name))):
+            reply = request.reply()
+            reply.add_answer(RR(request.q.qname, QTYPE.PTR, rdata=PTR(found), ttl=_TTL))
+            return reply
+        addresses = self._names.addresses(client, name) if kind in ("A", "AAAA") else None
+        if addresses is None:
+            return None
+        reply = request.reply()
+        for address in addresses:
+            wide = ":" in address
+            if wide == (kind == "AAAA"):
+                data = AAAA(address) if wide else A(address)
+                reply.add_answer(RR(request.q.qname, QTYPE.AAAA if wide else QTYPE.A, rdata=data, ttl=_TTL))
+        return reply
+
+    def _forwarded(self, request: DNSRecord, question: bytes, client: str, *, udp: bool) -> bytes:
+        for server in self._names.servers(client, host_servers()):
+            if server not in self._own:
+                with contextlib.suppress(OSError):
+                    return _asked(server, question, udp=udp)
+        reply = request.reply()
+        reply.header.rcode = RCODE.SERVFAIL
+        return bytes(reply.pack())
+
+
+def host_servers() -> list[str]:
+    """Return the name servers of the host; those on its loopback are within reach from here."""
+    try:
+        lines = Path("/etc/resolv.conf").read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    words = [line.split() for line in lines]
+    return [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
+
+
+def _asked(server: str, question: bytes, *, udp: bool) -> bytes:
+    """Pass a question on and return the answer, of which only the number is looked at."""
+    family = socket.AF_INET6 if ":" in server else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM) as sock:
+        sock.settimeout(_PATIENCE)
+        sock.connect((server, PORT))
+        if not udp:
+            sock.sendall(len(question).to_bytes(2, "big") + question)
+            answer = _received(sock)
+            if answer is None:
+                raise OSError("no answer")
+            return answer
+        sock.send(question)
+        while True:
+            answer = sock.recv(_LARGEST)
+            if answer[:2] == question[:2]:
+                return answer
+
+
+def _received(sock: socket.socket) -> bytes | None:
+    """Return one message of TCP (RFC 1035, 4.2.2); None at the end."""
+    length = int.from_bytes(_exactly(sock, 2), "big")
+    return _exactly(sock, length) if length else None
+
+
+def _exactly(sock: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        more = sock.recv(count - len(data))
+        if not more:
+            return b""
+        data += more
+    return data
+
+
+def _address(name: str) -> str:
+    """Return the address that a name of ``in-addr.arpa`` or ``ip6.arpa`` is about; empty for others."""
+    labels = name.split(".")
+    if labels[-2:] == ["in-addr", "arpa"] and len(labels) == 6:
+        return ".".join(reversed(labels[:4]))
+    if labels[-2:] == ["ip6", "arpa"] and len(labels) == 34:
+        return text(int("".join(reversed(labels[:32])), 16), 128)
+    return ""

@@ -1,0 +1,142 @@
+"""Starting and ending the name server of a network."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swapbox.linux.process import Process
+
+if TYPE_CHECKING:
+    import _socket
+
+    from swapbox.drivers.network import Network
+    from swapbox.engine import Engine
+
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from swapbox.networks.resolver import main; main(*{arguments!r})"
+_SECONDS = 10.0
+
+
+def has_names(engine: Engine, network: Network, driver: str) -> bool:
+    """Say whether containers of a network find each other by name: not in those that come with a driver."""
+    if network.name == driver:
+        return False
+    offers = engine.plugins.offers("network")
+    return any(offer.spec.name == driver and "names" in offer.spec.capabilities for offer in offers)
+
+
+def servers(network: Network) -> list[str]:
+    """Return the addresses at which the network's name server listens."""
+    return [subnet.gateway for subnet in network.subnets if subnet.gateway]
+
+
+def ensure(engine: Engine, network: Network) -> None:
+    """Start the name server of a network to which somebody is connected, unless it runs.
+
+    Its sockets are bound here, so that no question of the container which starts next comes too early.
+    """
+    lock = os.open(_lock_file(engine, network.id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        os.ftruncate(lock, 0)
+        _start(engine, network, lock)
+    finally:
+        os.close(lock)  # the server has it still
+
+
+def _start(engine: Engine, network: Network, lock: int) -> None:
+    sockets: list[_socket.socket] = []
+    try:
+        for address in servers(network):
+            sockets += bound(address)
+    except OSError as error:
+        engine.warn(f"names in network {network.name} are not resolved: port 53: {(error.strerror or '').lower()}")
+    else:
+        _spawn(engine, network, lock, [sock.fileno() for sock in sockets])
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def bound(address: str) -> list[_socket.socket]:
+    """Return sockets of UDP and TCP, bound to port 53 of an address of this host.
+
+    :raises OSError: somebody else listens there.
+    """
+    import _socket
+
+    family = _socket.AF_INET6 if ":" in address else _socket.AF_INET
+    sockets = []
+    try:
+        for kind in (_socket.SOCK_DGRAM, _socket.SOCK_STREAM):
+            sock = _socket.socket(family, kind | _socket.SOCK_CLOEXEC)
+            sockets.append(sock)
+            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, int(kind == _socket.SOCK_STREAM))
+            sock.bind((address, 53))
+        sockets[1].listen(64)
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _spawn(engine: Engine, network: Network, lock: int, fds: list[int]) -> None:
+    paths = engine.paths
+    arguments = (str(paths.db), network.id, str(paths.run_root), servers(network), lock, fds)
+    program = _PROGRAM.format(path=sys.path, arguments=arguments)
+    null = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in range(3)]
+    for fd in (lock, *fds):
+        os.set_inheritable(fd, True)  # noqa: FBT003
+    os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-I", "-c", program],
+        {"PATH": os.environ.get("PATH", os.defpath)},
+        file_actions=null,
+        setsid=True,
+        setsigmask=(),
+    )
+
+
+def stop(engine: Engine, network_id: str) -> None:
+    """End the name server of a network that is removed; that there is none is fine."""
+    path = _lock_file(engine, network_id)
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        if not _is_held(lock):
+            return
+        pid = os.pread(lock, 32, 0).strip()
+        if pid.isdigit():
+            try:
+                server = Process.of(int(pid))
+            except ProcessLookupError:
+                return
+            if _is_held(lock):  # so it was not gone before its start time was read
+                server.send(signal.SIGTERM)
+                server.wait(_SECONDS)
+    finally:
+        os.close(lock)
+        path.unlink(missing_ok=True)
+
+
+def _is_held(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(lock, fcntl.LOCK_UN)
+    return False
+
+
+def _lock_file(engine: Engine, network_id: str) -> Path:
+    return engine.paths.make(engine.paths.run_root / "networks") / f"{network_id}.lock"
