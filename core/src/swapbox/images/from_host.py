@@ -19,6 +19,7 @@ from swapbox.descriptors import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, 
 from swapbox.errors import AlreadyExists, InvalidInput
 from swapbox.images import platforms
 from swapbox.images.closure import Closure, Node, find
+from swapbox.layouts import REF_NAME
 
 if TYPE_CHECKING:
     import tarfile
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from swapbox.store.content import ContentStore
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-REF_NAME = "org.opencontainers.image.ref.name"
 
 _CHUNK = 1024 * 1024
 
