@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -165,6 +167,45 @@ def test_one_container_has_the_network_of_another(world: World) -> None:
     )
 
 
+_KILLED = """
+import os, signal, sys
+from swapbox.cli import main
+from swapbox_network_bridge.netlink import Netlink
+
+original = Netlink.make_pair
+
+def deadly(*args, **options):
+    original(*args, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Netlink.make_pair = deadly
+main(sys.argv[1:])
+"""
+
+
+def test_a_command_that_is_killed_while_it_connects_can_be_undone(world: World) -> None:
+    world.swapbox.ok("network", "create", "late")
+    world.swapbox.ok("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+    options = world.swapbox.prefix[len(world.host.enter) + 1 :]
+    command = [
+        *world.host.enter,
+        sys.executable,
+        "-P",
+        "-c",
+        _KILLED,
+        *options,
+        "network",
+        "connect",
+        "late",
+        "web",
+    ]
+    assert subprocess.run(command, env=world.swapbox.environment, timeout=60).returncode == -signal.SIGKILL
+    assert len(world.left()) == 2
+    world.swapbox.ok("network", "disconnect", "late", "web")
+    assert len(world.left()) == 1
+    world.swapbox.ok("network", "connect", "late", "web")
+
+
 @pytest.mark.parametrize("what", ["before", "after"])
 def test_a_monitor_that_is_killed_while_it_connects_leaves_nothing(world: World, what: str) -> None:
     plain = Engine(*world.swapbox.prefix[len(world.host.enter) :], environment=world.swapbox.environment)
@@ -212,12 +253,15 @@ def test_containers_that_start_at_once_get_addresses_of_their_own(world: World) 
 def test_containers_find_each_other_by_name_and_the_name_server_ends_with_the_network(world: World) -> None:
     world.swapbox.ok("network", "create", "talk")
     world.swapbox.ok("network", "create", "other")
-    name = world.server("web", "--network", "name=talk,alias=www")
+    name = world.server("web", "--network", "name=talk,alias=www", "-p", "8104:80")
     world.swapbox.ok("run", "-d", "--name", "client", "--network", "other", "busybox", "sleep", "1000")
     assert world.inside("client", "web", 80) == ""
     world.swapbox.ok("network", "connect", "talk", "client")
     for called in ("web", "www", name, "web.talk"):
         assert "172." in world.swapbox.ok("exec", "client", "nslookup", called)
+    world.swapbox.ok("network", "connect", "bridge", "web")
+    world.swapbox.ok("network", "disconnect", "bridge", "web")
+    assert world.fetch(world.other, f"{INSIDE}:8104") == name
     world.swapbox.ok("rename", "web", "site")
     assert world.swapbox("exec", "client", "nslookup", "site").code == 0
     assert len(world.resolvers()) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -35,7 +36,7 @@ def network_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     first = attachments[0] if attachments else Attachment("")
     if first.network.partition(":")[0] == "container" and given["expose"]:
         raise InvalidInput("conflicting options: port exposing and the container type network mode")
-    bindings = _each("publish", given["publish"], _publish)
+    bindings = [_publish(text) for text in given["publish"]]
     return NetworkFlags(
         network=first.network,
         networks=() if attachments == (Attachment(first.network),) else attachments,
@@ -53,9 +54,10 @@ def _attachments(given: Mapping[str, Any]) -> tuple[Attachment, ...]:
     if any(given[name] for name in ("network_alias", "ip", "ip6", "mac_address")):
         first = found[0] if found else Attachment("")
         addresses = tuple(filter(None, (given["ip"], given["ip6"])))
-        for name in ("ip", "ip6"):
-            _each(name, filter(None, [given[name]]), _address)
-        mac = "".join(_each("mac_address", filter(None, [given["mac_address"]]), _mac_address))
+        for name, family in (("ip", "IPv4"), ("ip6", "IPv6")):
+            if given[name] and not _is_address(given[name], wide=family == "IPv6"):
+                raise InvalidInput(f"invalid {family} address: {given[name]}")
+        mac = _mac_address(given["mac_address"]) if given["mac_address"] else ""
         found[:1] = [
             first._replace(
                 aliases=(*first.aliases, *given["network_alias"]),
@@ -112,8 +114,14 @@ def _address(text: str) -> str:
     try:
         parse(text)
     except InvalidInput:
-        raise InvalidInput(f"ip address is not correctly formatted: {text!r}".replace("'", '"')) from None
+        raise InvalidInput(f"IP address is not correctly formatted: {text}") from None
     return text
+
+
+def _is_address(text: str, *, wide: bool) -> bool:
+    with contextlib.suppress(InvalidInput):
+        return (":" in _address(text)) == wide
+    return False
 
 
 def _mac_address(text: str) -> str:

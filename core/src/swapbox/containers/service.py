@@ -143,6 +143,8 @@ class Containers(Lifecycle):
             network = config.network if config.network != "default" else ""
             found = config._replace(network=network, network_driver=name)
             if "networks" not in offers[name].capabilities:
+                if config.ports and name == "host":
+                    self._engine.warn("Published ports are discarded when using host network mode")
                 return found
         from swapbox.networks.modes import settled
 

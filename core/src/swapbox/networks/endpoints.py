@@ -70,8 +70,12 @@ def find(engine: Engine, name: str) -> Network:
         if offer.spec.name == name and "networks" in offer.spec.capabilities:
             return engine.networks.default(engine.selector.choose("network", name=name).name)
     network = engine.networks.find(name)
+    if network.name == "none":
+        raise InvalidInput(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        )
     if not network.subnets:
-        raise InvalidInput(f"container cannot be connected to multiple networks, one of which is {network.name}")
+        raise InvalidInput("container cannot be disconnected from host network or connected to host network")
     return network
 
 
@@ -136,8 +140,11 @@ def _leased(engine: Engine, container: Container) -> tuple[Leased, ...]:
 
 
 def way_out(rows: Sequence[EndpointRow]) -> EndpointRow | None:
-    """Return the place through which a container reaches the world: of several, Docker takes the first by name."""
-    return min((row for row in rows if not row.network.internal), key=lambda row: row.network.name, default=None)
+    """Return the place through which a container reaches the world, and its published ports are reached.
+
+    It is the first that was asked for, so it stays the same when networks are joined later.
+    """
+    return min((row for row in rows if not row.network.internal), key=lambda row: row.position, default=None)
 
 
 def leased_row(engine: Engine, row: EndpointRow) -> EndpointRow:
