@@ -292,3 +292,10 @@ def test_ipv6_leads_in_and_between(world: World) -> None:
     assert world.swapbox.ok("port", "web") == "80/tcp -> 0.0.0.0:8103\n80/tcp -> [::]:8103"
     ping = ("ping6", "-c", "1", "-w", "5", "fd42::2")
     world.swapbox.ok("run", "--rm", "--network", "wide", "busybox", *ping)
+
+
+def test_a_container_whose_network_was_removed_does_not_start_without_one(world: World) -> None:
+    world.swapbox.ok("network", "create", "gone")
+    world.swapbox.ok("create", "--name", "lost", "--network", "name=gone,alias=x", "busybox", "true")
+    world.swapbox.ok("network", "rm", "gone")
+    world.swapbox("start", "lost").fails(1, "network gone not found")

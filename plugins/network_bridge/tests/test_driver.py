@@ -33,6 +33,8 @@ def test_the_bridge_is_named_after_the_network_or_as_asked() -> None:
     [
         with_options(name="a-name-that-is-too-long"),
         with_options(name="a/b"),
+        with_options(name='a" drop'),
+        FRONT._replace(options={"com.docker.network.bridge.host_binding_ipv4": "1.2.3.4 drop"}),
         with_options(icc="perhaps"),
         with_options(mtu="7"),
         FRONT._replace(options={"colour": "red"}),

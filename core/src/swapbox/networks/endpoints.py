@@ -110,8 +110,7 @@ def lease(engine: Engine, container: Container) -> tuple[Leased, ...]:
     try:
         return _leased(engine, container)
     except Exhausted:
-        if not engine.networks.tidy():
-            raise
+        engine.networks.tidy()  # what the dead still hold
         return _leased(engine, container)
 
 
@@ -120,8 +119,8 @@ def _leased(engine: Engine, container: Container) -> tuple[Leased, ...]:
     with engine.database.transaction():
         records.release(container.id)
         rows = [leased_row(engine, row) for row in records.endpoints(container=container.id)]
-        if not rows and not container.config.networks:
-            raise NotFound(f"network {container.config.network or container.config.network_driver} not found")
+        if not rows:
+            _check_removed(engine, container)
         for row in rows:
             records.lease(row)
         gateway = way_out(rows)
@@ -137,6 +136,18 @@ def _leased(engine: Engine, container: Container) -> tuple[Leased, ...]:
         for row in rows
     )
     return tuple(Leased(row.network.driver, endpoint) for row, endpoint in zip(rows, endpoints, strict=True))
+
+
+def _check_removed(engine: Engine, container: Container) -> None:
+    """Let a container start that was disconnected from all networks, but not one whose network was removed.
+
+    :raises NotFound: it was.
+    """
+    config = container.config
+    names = [one.network for one in config.networks] or [config.network or config.network_driver]
+    for name in names:
+        if engine.networks.records.find(name) is None:
+            raise NotFound(f"network {name} not found")
 
 
 def way_out(rows: Sequence[EndpointRow]) -> EndpointRow | None:

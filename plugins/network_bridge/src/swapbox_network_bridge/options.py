@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 from typing import NamedTuple
 
 from swapbox.drivers.network import Endpoint, Network
@@ -44,8 +45,17 @@ def settings(network: Network) -> Settings:
                 f"unknown option {name!r} for bridge network driver", hint=f"it has {', '.join(_KNOWN)}"
             )
     bridge = options.get(_NAME) or f"br-{network.id[:12]}"
-    if len(bridge) > _NAME_BYTES or "/" in bridge or bridge in (".", "..") or any(c.isspace() for c in bridge):
-        raise InvalidInput(f"invalid name of a bridge: {bridge!r}", hint=f"it has at most {_NAME_BYTES} bytes")
+    # It becomes part of rules: nothing that means something there.
+    plain = bridge.translate({ord(character): None for character in "_.-"})
+    if len(bridge) > _NAME_BYTES or not (bridge.isascii() and bridge[0].isalnum() and plain.isalnum()):
+        raise InvalidInput(
+            f"invalid name of a bridge: {bridge!r}", hint=f"at most {_NAME_BYTES} letters and digits"
+        )
+    address = options.get(_HOST_ADDRESS, "0.0.0.0")
+    try:
+        _socket.inet_pton(_socket.AF_INET, address)
+    except OSError:
+        raise InvalidInput(f"invalid value of {_HOST_ADDRESS}: {address!r}") from None
     mtu = options.get(_MTU, "") or "1500"
     if not (mtu.isascii() and mtu.isdigit() and 68 <= int(mtu) <= 65535):
         raise InvalidInput(f"invalid value of {_MTU}: {mtu!r}")
