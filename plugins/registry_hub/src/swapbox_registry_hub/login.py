@@ -6,6 +6,7 @@ Tokens are kept per host and repository until shortly before they expire.
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import threading
 import time
@@ -80,6 +81,12 @@ class Login:
         self._refresh: dict[str, str] = {}
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], _Known] = {}
+
+    def apart(self) -> Login:
+        """Return the same log-in without its tokens."""
+        other = copy.copy(self)
+        other._known = {}
+        return other
 
     def known(self, reference: Reference) -> str | None:
         """Return the ``Authorization`` header for a repository when we have one that has not expired."""

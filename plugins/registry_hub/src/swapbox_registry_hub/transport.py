@@ -57,6 +57,10 @@ class Transport:
         other._login = login
         return other
 
+    def apart(self) -> Transport:
+        """Return a transport on the same connections that shares no tokens with others."""
+        return self.with_login(self._login.apart())
+
     def close(self) -> None:
         """Close the connections that are not in use; calling it twice is fine."""
         self._connections.close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
@@ -41,7 +40,6 @@ class Uploads:
         self._transport = transport
         self._part = part
         self._begun: dict[Key, str] = {}
-        self._mounting = threading.Lock()
 
     def has(self, reference: Reference, descriptor: Descriptor) -> bool:
         """Say whether a repository has a blob."""
@@ -108,9 +106,6 @@ class Uploads:
         """Ask for the blob of another repository; return whether it is there now."""
         with contextlib.suppress(PermissionDenied):
             return self._mounted(reference, key, source)
-        # Each mount wants a token of its own, and those of threads that mount at once get into each other's way.
-        with self._mounting, contextlib.suppress(PermissionDenied):
-            return self._mounted(reference, key, source)
         return False  # the other repository is somebody else's
 
     def _mounted(self, reference: Reference, key: Key, source: str) -> bool:
@@ -119,7 +114,9 @@ class Uploads:
             self._give_up(reference, key)
         query = urllib.parse.urlencode({"mount": key[2], "from": source})
         url = self._transport.url(reference, f"blobs/uploads/?{query}")
-        response = self._request("POST", url, reference)
+        # With a token of its own, which is for both repositories and for no other thread.
+        apart = self._transport.apart()
+        response = apart.request("POST", url, reference=reference, headers={}, data=b"", pushing=True)
         drain(response)
         if response.status_code == HTTPStatus.ACCEPTED:
             self._noted(key, url, response)
