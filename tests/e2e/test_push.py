@@ -123,7 +123,7 @@ def test_a_registry_that_wants_a_log_in_gets_one_or_refuses(
     swapbox.ok("tag", busybox_ref, there)
     fake_registry.faults.auth, fake_registry.faults.users = "bearer", {"ann": "secret"}
     refused = swapbox("push", there)
-    refused.fails(1, "denied")
+    refused.fails(1, "unauthorized: ")
     assert fake_registry.tags("private/app") is None
     auths = {"auths": {fake_registry.host: {"username": "ann", "password": "secret"}}}
     (tmp_path / "config.json").write_text(json.dumps(auths))

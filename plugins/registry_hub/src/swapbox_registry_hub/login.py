@@ -161,7 +161,7 @@ class Login:
         status = response.status_code
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST):
             body = error_body(response)
-            raise _Refused(body) if logged_in else refusals.denied(reference, body)
+            raise _Refused(body) if logged_in else refusals.Denied(reference, body)
         if status != HTTPStatus.OK:
             raise refusals.failing(reference.host, status, error_body(response))
         try:

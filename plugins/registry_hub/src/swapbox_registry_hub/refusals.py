@@ -31,20 +31,30 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def denied(reference: Reference, body: bytes) -> PermissionDenied:
-    """Return the error for 401 and 403."""
-    said = detail(body) or "denied: requested access to the resource is denied"
-    return PermissionDenied(
-        f"pull access denied for {reference.familiar_name}, repository does not exist or may require "
-        f"'docker login': {said}",
-        hint=f"check the name, or log in: swapbox login {reference.host}",
-    )
+class Denied(PermissionDenied):
+    """Nobody, or somebody without a right, has asked.
+
+    :ivar body: what the registry or its token service says.
+    """
+
+    def __init__(self, reference: Reference, body: bytes) -> None:
+        said = detail(body) or "denied: requested access to the resource is denied"
+        super().__init__(
+            f"pull access denied for {reference.familiar_name}, repository does not exist or may require "
+            f"'docker login': {said}",
+            hint=f"check the name, or log in: swapbox login {reference.host}",
+        )
+        self.body = body
 
 
-def push_denied(reference: Reference, body: bytes) -> PermissionDenied:
-    """Return the error for 401 and 403 in a push, in the registry's words as Docker has it."""
+def push_denied(reference: Reference, body: bytes, *, anonymous: bool = False) -> PermissionDenied:
+    """Return the error for the same in a push, in the registry's words as Docker has it.
+
+    :param anonymous: a password was wanted, and there is none.
+    """
+    usual = "no basic auth credentials" if anonymous else "denied: requested access to the resource is denied"
     return PermissionDenied(
-        detail(body) or "denied: requested access to the resource is denied",
+        detail(body) or usual,
         hint=f"may you push to {reference.familiar_name}? To log in: swapbox login {reference.host}",
     )
 

@@ -113,13 +113,18 @@ class Transport:
         :raises Unavailable: it is out of reach, or kept answering 429 or 5xx.
         """
         for attempt in self._patience.attempts():
-            response = self._authorized(method, url, reference=reference, headers=headers, data=data)
+            try:
+                response = self._authorized(method, url, reference=reference, headers=headers, data=data)
+            except refusals.Denied as error:
+                raise refusals.push_denied(reference, error.body) if pushing else error from None
             status = response.status_code
             if status < HTTPStatus.MULTIPLE_CHOICES or status in (404, 405, 416):
                 return response
             body = error_body(response)
             if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-                raise refusals.push_denied(reference, body) if pushing else refusals.denied(reference, body)
+                if not pushing:
+                    raise refusals.Denied(reference, body)
+                raise refusals.push_denied(reference, body, anonymous=_wants_a_password(response))
             if callable(data) or not self._patience.wait(reference.host, response, attempt):
                 break
         raise refusals.failing(reference.host, status, body, limit=rate_limit(response))
@@ -229,6 +234,12 @@ def _joined(url: str, location: str) -> str:
     if not valid:
         raise DataError(f"registry redirects to {refusals.clean(there)}")
     return there
+
+
+def _wants_a_password(response: requests.Response) -> bool:
+    """Say whether a request was refused for want of a user name and password."""
+    wanted = response.headers.get("WWW-Authenticate", "").lower().startswith("basic")
+    return wanted and "Authorization" not in response.request.headers
 
 
 def _origin(url: str) -> tuple[str, str]:
