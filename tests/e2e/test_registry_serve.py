@@ -84,6 +84,20 @@ def test_a_slow_and_faulty_registry_gives_the_image_all_the_same(
         assert empty_swapbox.ok("images", "-q", "--no-trunc", f"{host}/app") == identity
 
 
+def test_a_registry_that_others_can_reach_is_warned_of(swapbox: Sandbox, directory: Path) -> None:
+    process = swapbox.start("registry", "serve", "--addr", ":0", directory)
+    assert process.stdout is not None
+    assert b"http://0.0.0.0:" in process.stdout.readline()
+    process.stdout.close()  # nobody reads what requests there are
+    process.terminate()
+    assert process.stderr is not None
+    with process:
+        assert (
+            b"WARNING: everybody who can reach 0.0.0.0 can read and change these images" in process.stderr.read()
+        )
+    assert process.returncode == 0
+
+
 def test_flags_that_make_no_sense_are_refused(swapbox: Sandbox, directory: Path) -> None:
     for flag, value in (
         ("--addr", "nowhere"),
@@ -111,5 +125,6 @@ def test_a_server_that_is_killed_leaves_a_directory_that_can_be_served(
     process.communicate()
     with serving(swapbox, directory) as again:
         client = Client(again)
+        assert client("GET", "/v2/%0d").status == 404
         assert client("GET", "/v2/killed/tags/list").json["tags"] == ["latest"]
         client.close()

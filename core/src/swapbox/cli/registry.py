@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from swapbox.cli.app import warn
 from swapbox.cli.groups import BadValue
 from swapbox.errors import InvalidInput
 
@@ -135,6 +137,7 @@ def serve(
         Server(store, address=addr, writable=not read_only, observe=observe) as server,
     ):
         _shape(server.faults, refuse=refuse, broken=broken)
+        _warn_of_strangers(addr[0])
         server.faults.delay = latency or 0.0
         server.faults.bandwidth = bandwidth
         server.faults.retry_after = retry_after
@@ -157,7 +160,14 @@ def _ignore(_request: Request, _status: int | None) -> None:
 def _print_request(request: Request, status: int | None) -> None:
     if status is not None:
         path = "".join(char if char.isprintable() else "?" for char in request.path)
-        click.echo(f"{status} {request.method} {path}")
+        # Whoever reads this may have gone: that is nothing to the client.
+        with contextlib.suppress(OSError):
+            click.echo(f"{status} {request.method} {path}")
+
+
+def _warn_of_strangers(host: str) -> None:
+    if not (host in ("::1", "localhost") or host.startswith("127.")):
+        warn(f"everybody who can reach {host} can read and change these images")
 
 
 def _until_told(begin: Callable[[], object], wait: Callable[[], object]) -> None:
