@@ -160,12 +160,6 @@ def cgroups(name: str) -> set[Path]:
     return found
 
 
-def named_netns() -> set[str]:
-    """Return the names of network namespaces that are kept alive by a bind mount."""
-    folder = Path("/run/netns")
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-
-
 def pss(pid: int) -> int:
     """Return the proportional set size of a process in bytes: memory shared by n processes counts 1/n."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
