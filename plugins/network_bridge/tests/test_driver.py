@@ -12,6 +12,7 @@ from swapbox.errors import InvalidInput
 from swapbox.testing.hosts import Host, entered, host, join
 from swapbox.testing.network import make_endpoint, netns_of, reaches, serving
 from swapbox_network_bridge.driver import Driver
+from swapbox_network_bridge.iptables import port_chain
 from swapbox_network_bridge.nft import network_rules, port_rules
 from swapbox_network_bridge.options import settings
 
@@ -61,6 +62,15 @@ def test_a_port_is_published_for_the_addresses_of_its_family_only() -> None:
     assert "dnat" not in port_rules(endpoint)
     endpoint = endpoint._replace(ports=(PublishedPort("udp", 53, "10.1.1.1", 5353),))
     assert "ip daddr 10.1.1.1 meta nfproto ipv4 udp dport 5353 dnat ip to 10.77.0.2:53" in port_rules(endpoint)
+
+
+@pytest.mark.parametrize("protocol", ["tcp dport 1 accept\n}\n}\ntable inet other {", "icmp", ""])
+def test_nothing_but_a_protocol_gets_into_the_rules(protocol: str) -> None:
+    endpoint = make_endpoint(FRONT, 2)._replace(ports=(PublishedPort(protocol, 80, "0.0.0.0", 8080),))
+    with pytest.raises(InvalidInput, match="invalid protocol"):
+        port_rules(endpoint)
+    with pytest.raises(InvalidInput, match="invalid protocol"):
+        port_chain(endpoint, wide=False)
 
 
 @pytest.fixture

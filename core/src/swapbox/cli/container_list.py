@@ -95,12 +95,13 @@ class Row:
         has_endpoints = self.container.config.get("has_endpoints")
         if not self.container.running or not has_endpoints:
             return ""
-        from swapbox.cli.ports import Port, exposed, ports_text
+        from swapbox.cli.ports import Port, ports_text
+        from swapbox.containers.exposed import exposed
 
         public = self._places.ports.get(self.container.id, ())
         ports = [Port(port.protocol, port.private, port.address, port.public) for port in public]
         published = {(port.protocol, port.private) for port in ports}
-        ports += [port for port in exposed(texts) if (port.protocol, port.private) not in published]
+        ports += [Port(*port) for port in exposed(texts) if port not in published]
         return ports_text(ports)
 
 

@@ -153,7 +153,7 @@ def _asked_addresses(asked: Attachment) -> dict[str, str] | None:
 
 def _ports(engine: Engine, container: Container) -> dict[str, Any]:
     """Return published ports, and exposed ones that are not, of a container that runs."""
-    from swapbox.containers.port_flags import exposed
+    from swapbox.containers.exposed import exposed
 
     if not container.state.running:
         return {}

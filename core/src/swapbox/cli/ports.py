@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -19,15 +19,6 @@ class Port(NamedTuple):
     private: int
     address: str = ""
     public: int = 0
-
-
-def exposed(texts: Iterable[str]) -> Iterator[Port]:
-    """Yield what ``EXPOSE`` and ``--expose`` say: ``80/tcp``, ``8000-8010/udp``."""
-    for text in texts:
-        numbers, _, protocol = text.partition("/")
-        first, _, last = numbers.partition("-")
-        for number in range(int(first), int(last or first) + 1):
-            yield Port(protocol or "tcp", number)
 
 
 def ports_text(ports: Iterable[Port]) -> str:

@@ -134,8 +134,7 @@ class ContainerConfig(NamedTuple):
     :param nano_cpus: CPUs times 10^9. Memory sizes are bytes; ``memory_swap`` is memory plus swap, -1 unlimited.
     :param pids_limit: 0 sets none, -1 is unlimited.
     :param network: ``none``, ``host``, ``container:<id>``, or the name of the first network; ``network_driver``
-        and
-        the other five name the drivers in use.
+        and the other five name the drivers in use.
     :param networks: what is asked for in each of its networks, when that is more than a name.
     :param has_endpoints: its places in networks are in the database (:mod:`swapbox.networks.endpoints`).
     :param extra_hosts: lines for ``/etc/hosts``: name and address, or ``host-gateway`` for the host's.
@@ -304,7 +303,7 @@ def merge(
         stop_signal=asked.stop_signal or _text(given, "StopSignal"),
         labels={**_mapping(given, "Labels"), **asked.labels},
         volumes=tuple(sorted({*_mapping(given, "Volumes"), *asked.volumes})),
-        exposed_ports=tuple(sorted({*_mapping(given, "ExposedPorts"), *asked.exposed_ports})),
+        exposed_ports=_exposed(asked.exposed_ports, _mapping(given, "ExposedPorts")),
         healthcheck=_healthcheck(asked.healthcheck, _mapping(given, "Healthcheck")),
         shell_form=_texts(given, "Shell"),
         platform="/".join(filter(None, (_text(image, name) for name in ("os", "architecture", "variant")))),
@@ -317,6 +316,14 @@ def merge(
         uids, gids = private_mappings()
         return merged._replace(uid_mappings=uids, gid_mappings=gids)
     return merged
+
+
+def _exposed(asked: tuple[str, ...], image: Mapping[str, Any]) -> tuple[str, ...]:
+    if not image:  # most have none, and need not import the parser
+        return tuple(sorted({*asked}))
+    from swapbox.containers.exposed import of_image
+
+    return tuple(sorted({*of_image(image), *asked}))
 
 
 def _command(asked: ContainerConfig, image: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

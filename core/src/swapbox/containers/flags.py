@@ -56,7 +56,7 @@ def asked_config(given: Mapping[str, Any], environment: Mapping[str, str], direc
             devices=devices.parse_devices(given["device"]),
             group_add=tuple(given["group_add"]),
             annotations=options.parse_map(given["annotation"]),
-            exposed_ports=tuple(options.parse_port(text) for text in given["expose"]),
+            exposed_ports=_exposed(given["expose"]),
             healthcheck=_healthcheck(given),
             **_network(given),
             userns=options.parse_userns(given["userns"]),
@@ -162,6 +162,14 @@ def _one(given: Mapping[str, Any], name: str, parse: Callable[[str], ValueT]) ->
     :raises InvalidFlag: with Docker's words.
     """
     return _flag_value(name, given[name], parse) if given[name] else None
+
+
+def _exposed(texts: Iterable[str]) -> tuple[str, ...]:
+    if not texts:
+        return ()
+    from swapbox.containers.exposed import parse_port
+
+    return tuple(parse_port(text) for text in texts)
 
 
 def _all(given: Mapping[str, Any], name: str, parse: Callable[[Iterable[str]], ValueT]) -> ValueT:

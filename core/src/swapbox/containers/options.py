@@ -137,21 +137,6 @@ def parse_integer(text: str) -> int:
     return number
 
 
-def parse_port(text: str) -> str:
-    """Read ``--expose``: a port and perhaps its protocol; return ``80/tcp``."""
-    number, _, protocol = text.partition("/")
-    protocol = (protocol or "tcp").lower()
-    first, _, last = number.partition("-")
-    if protocol not in {"tcp", "udp", "sctp"}:
-        raise InvalidInput(f"invalid proto: {protocol}")
-    for part in (first, last or first):
-        reason = "value out of range" if part.isascii() and part.isdigit() else "invalid syntax"
-        if reason == "invalid syntax" or int(part) > 65535:
-            why = f'strconv.ParseUint: parsing "{part}": {reason}'
-            raise InvalidInput(f"invalid range format for --expose: {text}, error: {why}")
-    return f"{number}/{protocol}"
-
-
 def parse_userns(text: str) -> str:
     """Read ``--userns``: ``host``, or ``private`` for a user namespace of the container's own."""
     if text not in {"", "host", "private"}:

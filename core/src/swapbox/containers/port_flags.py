@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from swapbox.containers.config import PortBinding
+from swapbox.containers.exposed import PROTOCOLS
 from swapbox.errors import InvalidInput
 from swapbox.networks.addresses import parse
-
-_PROTOCOLS = ("tcp", "udp", "sctp")
 
 
 def parse_publish(text: str) -> list[PortBinding]:
@@ -33,7 +32,7 @@ def parse_publish(text: str) -> list[PortBinding]:
         host_first, host_last = _range(public) if public else (0, 0)
     except ValueError as error:
         raise InvalidInput(f"invalid hostPort: {public}") from error
-    if protocol not in _PROTOCOLS:
+    if protocol not in PROTOCOLS:
         raise InvalidInput(f"invalid proto: {protocol}")
     if host_first and last - first != host_last - host_first and last != first:
         raise InvalidInput(f"invalid ranges specified for container and host Ports: {number} and {public}")
@@ -81,7 +80,7 @@ def _range(text: str) -> tuple[int, int]:
 
 
 def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
         raise ValueError(text)
     return int(text)
 
@@ -101,17 +100,8 @@ def _long(text: str) -> list[PortBinding]:
         if name not in fields:
             raise InvalidInput(f"invalid field key {name}")
         fields[name] = value.lower()
-    if fields["protocol"] not in _PROTOCOLS:
+    if fields["protocol"] not in PROTOCOLS:
         raise InvalidInput(f"invalid protocol value {fields['protocol']}")
     if not fields["target"]:
         raise InvalidInput("missing mandatory field 'target'")
     return parse_publish(f"{fields['published']}:{fields['target']}/{fields['protocol']}".lstrip(":"))
-
-
-def exposed(texts: Iterable[str]) -> Iterator[tuple[str, int]]:
-    """Yield protocol and number of what ``EXPOSE`` and ``--expose`` say: ``80/tcp``, ``8000-8010/udp``."""
-    for text in texts:
-        numbers, _, protocol = text.partition("/")
-        first, _, last = numbers.partition("-")
-        for number in range(int(first), int(last or first) + 1):
-            yield protocol or "tcp", number

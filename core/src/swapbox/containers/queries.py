@@ -168,10 +168,12 @@ def _publish(engine: Engine, values: Sequence[str]) -> Test:
 
 
 def _expose(_engine: Engine, values: Sequence[str]) -> Test:
-    wanted = _ports(values)
+    from swapbox.containers.exposed import exposed
+
+    wanted = {(protocol, port) for port, protocol in _ports(values)}
     return lambda container: (
         (container.config.get("network") or container.config.get("network_driver")) not in ("none", "host")
-        and not wanted.isdisjoint(_ports(container.config.get("exposed_ports", ())))
+        and not wanted.isdisjoint(exposed(container.config.get("exposed_ports", ())))
     )
 
 

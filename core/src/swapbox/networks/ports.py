@@ -43,7 +43,7 @@ def choose(engine: Engine, container: Container, row: EndpointRow) -> tuple[Publ
 def _bindings(container: Container) -> Iterator[PortBinding]:
     """Yield what ``-p`` asks for, and with ``-P`` every exposed port that it says nothing about."""
     from swapbox.containers.config import PortBinding
-    from swapbox.containers.port_flags import exposed
+    from swapbox.containers.exposed import exposed
 
     config = container.config
     yield from config.ports

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from swapbox.drivers.network import Endpoint, Network
 from swapbox.errors import Unavailable
-from swapbox_network_bridge.options import settings
+from swapbox_network_bridge.options import protocol, settings
 from swapbox_network_bridge.program import find, run
 
 _TABLES = ("raw", "filter", "nat")
@@ -131,7 +131,7 @@ def port_chain(endpoint: Endpoint, *, wide: bool) -> Chain:
             where = "-m addrtype --dst-type LOCAL" if port.address in _ANY else f"-d {port.address}"
             target = f"[{address}]:{port.private}" if wide else f"{address}:{port.private}"
             guard = " ! -d ::1" if wide and port.address in _ANY else ""
-            match = f"{where}{guard} -p {port.protocol} --dport {port.public}"
+            match = f"{where}{guard} -p {protocol(port)} --dport {port.public}"
             rules.append(f"{match} -j DNAT --to-destination {target}")
     return "nat", _ports_name(endpoint), rules, ["-I PREROUTING", "-I OUTPUT"]
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from swapbox.drivers.network import Endpoint, Network, PublishedPort
 from swapbox.errors import Unavailable
 from swapbox_network_bridge.netlink import Netlink
-from swapbox_network_bridge.options import ports_table_name, settings, table_name
+from swapbox_network_bridge.options import ports_table_name, protocol, settings, table_name
 from swapbox_network_bridge.program import run
 
 _ANY = ("0.0.0.0", "::")
@@ -152,7 +152,7 @@ def _destinations(endpoint: Endpoint) -> Iterator[str]:
 def _match(port: PublishedPort, family: str) -> str:
     where = "fib daddr type local" if port.address in _ANY else f"{family} daddr {port.address}"
     guard = " ip6 daddr != ::1" if family == "ip6" else " meta nfproto ipv4"
-    return f"{where}{guard} {port.protocol} dport {port.public}"
+    return f"{where}{guard} {protocol(port)} dport {port.public}"
 
 
 def _target(address: str, port: PublishedPort) -> str:

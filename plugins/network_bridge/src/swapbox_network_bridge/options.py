@@ -5,7 +5,7 @@ from __future__ import annotations
 import _socket
 from typing import NamedTuple
 
-from swapbox.drivers.network import Endpoint, Network
+from swapbox.drivers.network import Endpoint, Network, PublishedPort
 from swapbox.errors import InvalidInput
 
 _PREFIX = "com.docker.network."
@@ -15,6 +15,7 @@ _MASQUERADE = f"{_PREFIX}bridge.enable_ip_masquerade"
 _HOST_ADDRESS = f"{_PREFIX}bridge.host_binding_ipv4"
 _MTU = f"{_PREFIX}driver.mtu"
 _KNOWN = (_NAME, _ICC, _MASQUERADE, _HOST_ADDRESS, _MTU)
+_PROTOCOLS = ("tcp", "udp", "sctp")
 _NAME_BYTES = 15
 """What the kernel's IFNAMSIZ leaves."""
 
@@ -60,6 +61,16 @@ def settings(network: Network) -> Settings:
     if not (mtu.isascii() and mtu.isdigit() and 68 <= int(mtu) <= 65535):
         raise InvalidInput(f"invalid value of {_MTU}: {mtu!r}")
     return Settings(bridge, _truth(network, _ICC), _truth(network, _MASQUERADE), int(mtu))
+
+
+def protocol(port: PublishedPort) -> str:
+    """Return a port's protocol for a rule, in which nothing else may stand: an image may have named it.
+
+    :raises InvalidInput: it is none that ports have.
+    """
+    if port.protocol not in _PROTOCOLS:
+        raise InvalidInput(f"invalid protocol of a published port: {port.protocol!r}")
+    return port.protocol
 
 
 def _truth(network: Network, name: str) -> bool:
