@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import os
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from swapbox.descriptors import OCI_MANIFEST, digest_of
-from swapbox.distribution.directory import DirectoryStore
+from swapbox.distribution.directory import MARKER, DirectoryStore
 from swapbox.distribution.faults import Faults, Often
 from swapbox.distribution.server import Server
 from swapbox.errors import Conflict, SwapboxError
@@ -149,7 +150,7 @@ def test_a_read_only_registry_takes_nothing(tmp_path: Path) -> None:
             reply = client(method, f"/v2/demo/app/{path}")
             assert (reply.status, reply.code) == (405, "UNSUPPORTED")
         client.close()
-    assert files(tmp_path) == {"lock"}
+    assert files(tmp_path) == {MARKER}
 
 
 # -- broken connections and crashes -------------------------------------------------------------------------------
@@ -211,15 +212,51 @@ def test_what_was_pushed_is_there_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_killed_server_leaves_the_whole_or_what_the_next_one_removes(tmp_path: Path) -> None:
-    (tmp_path / "uploads").mkdir()
-    (tmp_path / "uploads" / "half").write_bytes(b"half a blob")
     with DirectoryStore(tmp_path) as store:
+        (tmp_path / "uploads").mkdir()
+        (tmp_path / "uploads" / "half").write_bytes(b"half a blob")
         incoming = store.receive()
         incoming.write(OTHER)
         incoming.keep("demo/app", digest_of(OTHER))
     (tmp_path / "repositories/demo/app/_blobs" / digest_of(OTHER).replace(":", "-")).unlink()
     with DirectoryStore(tmp_path):
-        assert files(tmp_path) == {"lock"}
+        assert files(tmp_path) == {MARKER}
+
+
+def test_a_server_killed_while_it_writes_a_link_leaves_nothing(tmp_path: Path) -> None:
+    rename = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if "_blobs" in target.parts:
+            os._exit(9)
+        return rename(path, target)
+
+    if (child := os.fork()) == 0:
+        try:
+            with pytest.MonkeyPatch.context() as patch, DirectoryStore(tmp_path) as store:
+                patch.setattr(Path, "rename", killed)
+                incoming = store.receive()
+                incoming.write(OTHER)
+                incoming.keep("demo/app", digest_of(OTHER))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert len(files(tmp_path)) == 3  # the blob, and a link that is not in its place
+    with DirectoryStore(tmp_path):
+        assert files(tmp_path) == {MARKER}
+
+
+@pytest.mark.parametrize(
+    "name", ["index.json", ".git/HEAD", "uploads/mine", "lock", "blobs/sha256/" + "0" * 64, "repositories/x"]
+)
+def test_a_directory_with_files_of_somebody_else_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(Conflict, match="is no registry: it has") as caught:
+        DirectoryStore(tmp_path).__enter__()
+    assert "new or empty" in (caught.value.hint or "")
+    assert files(tmp_path) == {name}
+    assert (tmp_path / name).read_text() == "precious"
 
 
 def test_what_nothing_has_any_more_is_removed_from_the_disk(client: Client, tmp_path: Path) -> None:

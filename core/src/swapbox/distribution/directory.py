@@ -6,8 +6,8 @@
     repositories/<name>/_tags/<tag>         the digest of a manifest
     repositories/<name>/_referrers/<digest>/<digest>
                                             empty: the second is a manifest whose subject is the first
-    uploads/                                blobs that are being received
-    lock                                    locked by the one process that serves the directory
+    uploads/                                what is being received or written: garbage after a crash
+    swapbox-registry                        says that all this is ours; locked by the one process that serves it
 
 In file names a digest has ``-`` for its colon. No part of a repository's name begins with ``_``. Everything
 appears by rename(2) after fsync(2): blob before link, manifest before tag.
@@ -30,11 +30,13 @@ from swapbox.errors import Conflict, NotFound, from_os_error
 from swapbox.paths import make_private
 from swapbox.store.content import ContentStore
 
+MARKER = "swapbox-registry"
+
 
 class DirectoryStore:
     """Keeps :class:`swapbox.distribution.store.Store`; a context manager while which no other process has it.
 
-    :param root: made when it is not there.
+    :param root: made when it is not there; else empty, or what this class has made of it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -46,11 +48,12 @@ class DirectoryStore:
     def __enter__(self) -> DirectoryStore:
         """Take the directory, and remove what an earlier server has left half done.
 
-        :raises Conflict: another process serves it.
+        :raises Conflict: another process serves it, or there are files of somebody else in it.
         """
         try:
+            self._check_ours()
             make_private(self.root)
-            self._fd = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._fd = os.open(self.root / MARKER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(self._fd)
@@ -63,6 +66,15 @@ class DirectoryStore:
 
     def __exit__(self, *_exc: object) -> None:
         os.close(self._fd)
+
+    def _check_ours(self) -> None:
+        """Refuse a directory with other files, an image layout say: :meth:`_clean` would remove them."""
+        names = set(os.listdir(self.root)) if self.root.exists() else set()
+        if names and MARKER not in names:
+            raise Conflict(
+                f"{self.root} is no registry: it has {sorted(names)[0]!r} and no {MARKER!r} in it",
+                hint="name a directory that is new or empty; images come into it by push",
+            )
 
     def _clean(self) -> None:
         for upload in _entries(self.root / "uploads"):
@@ -118,11 +130,11 @@ class DirectoryStore:
         directory = self._of(repository)
         with self._lock:
             self._content.write(Descriptor(manifest.media_type, digest, len(manifest.data)), manifest.data)
-            _write(directory / "_manifests" / _file_name(digest), manifest.media_type)
+            self._write(directory / "_manifests" / _file_name(digest), manifest.media_type)
             if subject:
-                _write(directory / "_referrers" / _file_name(subject) / _file_name(digest), "")
+                self._write(directory / "_referrers" / _file_name(subject) / _file_name(digest), "")
             if ":" not in name:
-                _write(directory / "_tags" / name, digest)
+                self._write(directory / "_tags" / name, digest)
 
     def delete_manifest(self, repository: str, name: str) -> bool:
         """Remove a tag, or a manifest with every tag of it."""
@@ -155,7 +167,7 @@ class DirectoryStore:
         with self._lock:
             if self.blob(source, digest) is None:
                 return False
-            _write(self._of(repository) / "_blobs" / _file_name(digest), "")
+            self._write(self._of(repository) / "_blobs" / _file_name(digest), "")
             return True
 
     def delete_blob(self, repository: str, digest: str) -> bool:
@@ -171,10 +183,29 @@ class DirectoryStore:
             self._content.remove(digest)
         return True
 
+    def _write(self, path: Path, text: str) -> None:
+        """Write a small file so that it is there whole or not at all."""
+        make_private(path.parent)
+        partial = self._partial()
+        try:
+            with partial.open("x") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        _sync(path.parent)
+
+    def _partial(self) -> Path:
+        """Return a new name for what is not whole yet."""
+        make_private(self.root / "uploads")
+        return self.root / "uploads" / secrets.token_hex(16)
+
     def receive(self) -> _Incoming:
         """Begin to receive a blob."""
-        make_private(self.root / "uploads")
-        return _Incoming(self.root / "uploads" / secrets.token_hex(16), self._publish)
+        return _Incoming(self._partial(), self._publish)
 
     def _publish(self, file: Path, repository: str, digest: str) -> None:
         final = self._content.path(digest)
@@ -182,7 +213,7 @@ class DirectoryStore:
         with self._lock:
             file.rename(final)
             _sync(final.parent)
-            _write(self._of(repository) / "_blobs" / _file_name(digest), "")
+            self._write(self._of(repository) / "_blobs" / _file_name(digest), "")
 
 
 class _Incoming:
@@ -225,18 +256,6 @@ def _text(path: Path) -> str:
         return path.read_text()
     except FileNotFoundError:
         return ""
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a small file so that it is there whole or not at all."""
-    make_private(path.parent)
-    partial = path.parent / f".{secrets.token_hex(8)}"
-    with partial.open("x") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
-    _sync(path.parent)
 
 
 def _unlink(path: Path) -> bool:
