@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.server
 import json
 import os
 import shutil
@@ -277,6 +278,29 @@ def test_a_redirect_leads_to_http_alone(server: RegistryServer, app: Reference, 
     server.faults.redirect_blobs = place
     with pytest.raises(SwapboxError, match=r"redirects to |IP"):
         make().open_blob(app, LAYER)
+
+
+@pytest.mark.parametrize("place", ["http://[x", "//host:99999/v2/", "file:///etc/passwd", "http://other/v2/"])
+def test_tags_continue_at_the_same_registry_alone(make: Make, place: str) -> None:
+    class Odd(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Link", f'<{place}>; rel="next"')
+            self.send_header("Content-Length", "12")
+            self.end_headers()
+            self.wfile.write(b'{"tags": []}')
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Odd) as odd:
+        thread = threading.Thread(target=odd.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            with pytest.raises(DataError, match="registry continues its tags at"):
+                list(make().tags(Reference(f"127.0.0.1:{odd.server_port}", "app")))
+        finally:
+            odd.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize("host", ["[:::]:5000", "[1]", "host.example:99999", "host.example:0"])

@@ -33,7 +33,7 @@ from swapbox_registry_hub.patience import Patience
 from swapbox_registry_hub.search import search
 from swapbox_registry_hub.transport import Transport
 from swapbox_registry_hub.uploads import Uploads
-from swapbox_registry_hub.wire import content_length, drain, error_body, read_all
+from swapbox_registry_hub.wire import content_length, drain, error_body, joined, read_all
 
 _ACCEPT = {"Accept": ", ".join(sorted(INDEXES | MANIFESTS))}
 _VAGUE = {"", "application/json", "application/octet-stream", "text/plain"}
@@ -239,10 +239,11 @@ class Driver:
 
     def _same_host(self, url: str, link: str) -> str:
         """Return the address of the next page, which must not lead the log-in elsewhere."""
-        there = urllib.parse.urljoin(url, link)
-        if urllib.parse.urlsplit(there)[:2] != urllib.parse.urlsplit(url)[:2]:
-            raise DataError(f"registry continues its tags at {refusals.clean(there)}")
-        return there
+        said = "registry continues its tags at"
+        there = joined(url, link, said=said)
+        if there[:2] != urllib.parse.urlsplit(url)[:2]:
+            raise DataError(f"{said} {refusals.clean(there.geturl())}")
+        return there.geturl()
 
 
 def _agreed(reference: Reference, descriptor: Descriptor) -> Descriptor:

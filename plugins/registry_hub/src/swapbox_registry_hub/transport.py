@@ -11,14 +11,14 @@ from typing import Any
 
 import requests
 
-from swapbox.errors import DataError, InvalidInput, Unavailable
+from swapbox.errors import InvalidInput, Unavailable
 from swapbox.references import DEFAULT_HOST, Reference
 from swapbox_registry_hub import refusals
 from swapbox_registry_hub.connections import Connections
 from swapbox_registry_hub.hosts import Hosts
 from swapbox_registry_hub.login import Login
 from swapbox_registry_hub.patience import Patience, rate_limit
-from swapbox_registry_hub.wire import BROKEN, drain, error_body, is_misunderstood, is_reset, translated
+from swapbox_registry_hub.wire import BROKEN, drain, error_body, is_misunderstood, is_reset, joined, translated
 
 CONNECT_TIMEOUT = 10.0
 _HUB = "registry-1.docker.io"
@@ -195,7 +195,7 @@ class Transport:
             if response.status_code not in _REDIRECTED or not location:
                 return response
             drain(response)
-            url = _joined(url, location)
+            url = joined(url, location, said="registry redirects to").geturl()
         raise Unavailable(f"registry redirects more than {_REDIRECTS} times: {refusals.clean(url)}")
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], data: Body = None) -> requests.Response:
@@ -218,22 +218,6 @@ class Transport:
                 if attempt == 2 or callable(data) or not is_reset(error):
                     raise translated(error, host, self._timeout) from error
         raise AssertionError("unreachable")
-
-
-def _joined(url: str, location: str) -> str:
-    """Return where a registry redirects to.
-
-    :raises DataError: it is no address of the web.
-    """
-    try:
-        there = urllib.parse.urljoin(url, location)
-        parts = urllib.parse.urlsplit(there)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        there, valid = location, False
-    if not valid:
-        raise DataError(f"registry redirects to {refusals.clean(there)}")
-    return there
 
 
 def _wants_a_password(response: requests.Response) -> bool:

@@ -20,7 +20,7 @@ from swapbox.errors import DataError, PermissionDenied, Unavailable
 from swapbox.references import Reference
 from swapbox_registry_hub import refusals
 from swapbox_registry_hub.transport import Transport
-from swapbox_registry_hub.wire import drain, error_body
+from swapbox_registry_hub.wire import drain, error_body, joined
 
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
 _SMALL = 64 * 1024
@@ -263,9 +263,7 @@ class _Part:
 
 def _joined(url: str, location: str) -> str:
     """Return where an upload goes on: never in clear when it began encrypted, whatever a proxy has made of it."""
-    there = urllib.parse.urlsplit(urllib.parse.urljoin(url, location))
-    if there.scheme not in ("http", "https"):
-        raise DataError(f"registry wants an upload at {refusals.clean(location)}")
+    there = joined(url, location, said="registry wants an upload at")
     before = urllib.parse.urlsplit(url)
     if before.scheme == "https" and there.scheme == "http":
         if there.hostname != before.hostname:

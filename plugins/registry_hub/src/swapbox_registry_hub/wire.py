@@ -70,6 +70,25 @@ def drain(response: requests.Response) -> None:
     error_body(response)
 
 
+def joined(url: str, place: str, *, said: str) -> urllib.parse.SplitResult:
+    """Return where a header of an answer leads.
+
+    :param url: the address that was asked.
+    :param place: what the header says, perhaps relative to it.
+    :param said: what is in the error before the place: ``registry redirects to``.
+    :raises DataError: it is no address of the web.
+    """
+    try:
+        place = urllib.parse.urljoin(url, place)
+        parts = urllib.parse.urlsplit(place)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise DataError(f"{said} {refusals.clean(place)}")
+    return parts
+
+
 def translated(error: BaseException, host: str, timeout: float | None) -> Unavailable:
     """Turn whatever requests, urllib3 or the socket raise into an error that names the registry."""
     causes = list(_causes(error))
