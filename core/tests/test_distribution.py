@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from swapbox.cli.registry import _print_request
 from swapbox.descriptors import OCI_MANIFEST, digest_of
 from swapbox.distribution.directory import MARKER, DirectoryStore
 from swapbox.distribution.faults import Faults, Often
+from swapbox.distribution.messages import Request
 from swapbox.distribution.server import Server
 from swapbox.errors import Conflict, SwapboxError
 from swapbox.testing.distribution import BLOB, NOTHING, OTHER, Client, DistributionContract, ending
@@ -128,6 +130,20 @@ def test_a_body_that_is_none_ends_the_connection(served: Server, client: Client,
         raw.shutdown(socket.SHUT_WR)
         assert raw.recv(100) == b""
     assert client("PUT", ending(where, digest_of(OTHER)), OTHER).status in (201, 400)
+
+
+def test_a_target_that_is_no_address_is_refused(served: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    with _connected(served) as raw:
+        raw.sendall(b"GET http://[x HTTP/1.1\r\n\r\n")
+        assert raw.recv(1000).startswith(b"HTTP/1.1 400 ")
+        raw.sendall(b"GET /v2/ HTTP/1.1\r\n\r\n")  # the connection is still good
+        assert b"HTTP/1.1 200 " in raw.recv(1000)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_client_sends_cannot_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    _print_request(Request("\x1b[2JGET", "/v2/\x9b31m\r", {}), 404)
+    assert capsys.readouterr().out == "404 ?[2JGET /v2/?31m?\n"
 
 
 def test_bad_pages_are_refused(client: Client) -> None:

@@ -84,6 +84,24 @@ def test_an_index_is_shown_with_its_platforms(
     assert all(("SchemaV2Manifest" if docker else "OCIManifest") in one for one in each)
 
 
+@pytest.mark.parametrize("flags", [(), ("-v",)])
+def test_what_a_terminal_would_obey_is_escaped_and_means_the_same(
+    fake_registry: RegistryServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
+) -> None:
+    image = fake_registry.add_image("app", layers=[gzip.compress(b"x")])
+    raw = json.loads(fake_registry.manifests["app", "latest"].data)
+    raw["annotations"] = {"odd": "\ud800 \x9b31m \x7f \x1b[31m caf\u00e9"}
+    data = json.dumps(raw).encode()
+    fake_registry.add_manifest("app", "latest", image.media_type, data)
+    fake_registry.add_index("app", "all", [image._replace(platform={"os": "\udfff\x9b", "architecture": "x"})])
+    text = said(capsys, tmp_path, "manifest", "inspect", *flags, f"{fake_registry.host}/app")
+    assert r'"\ud800 \u009b31m \u007f \u001b[31m café"' in text
+    shown = json.loads(text)
+    assert (shown["OCIManifest"] if flags else shown) == raw
+    index = said(capsys, tmp_path, "manifest", "inspect", f"{fake_registry.host}/app:all")
+    assert r'"os": "\udfff\u009b"' in index
+
+
 def test_what_is_not_there_or_not_well_formed_is_an_error(fake_registry: RegistryServer, engine: Engine) -> None:
     with pytest.raises(NotFound, match="manifest unknown"):
         Remote(engine, f"{fake_registry.host}/nosuch").document()

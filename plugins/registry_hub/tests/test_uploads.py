@@ -145,7 +145,10 @@ def test_an_upload_goes_on_where_the_registry_says(location: str, expected: str)
     assert _joined("https://host:5000/v2/a/blobs/uploads/", location) == expected
 
 
-@pytest.mark.parametrize("location", ["http://other/1", "file:///etc/passwd", "ftp://host/1", "http://[x", "//host:99999/1", "https://host:0"])
+@pytest.mark.parametrize(
+    "location",
+    ["http://other/1", "file:///etc/passwd", "ftp://host/1", "http://[x", "//host:99999/1", "https://host:0"],
+)
 def test_an_upload_goes_nowhere_else(location: str) -> None:
     with pytest.raises((DataError, Unsupported)):
         _joined("https://host:5000/v2/a/blobs/uploads/", location)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,8 @@ from swapbox.errors import SwapboxError
 
 if TYPE_CHECKING:
     from swapbox.images.remote import Document
+
+_UNSHOWN = re.compile("[\x7f-\x9f\ud800-\udfff]")
 
 
 @click.command(epilog="Example: swapbox manifest inspect -v alpine:3.20")
@@ -41,7 +44,13 @@ def inspect(ctx: click.Context, first: str, second: str | None, *, verbose: bool
 
 
 def _tabbed(value: Any) -> str:
-    return json.dumps(value, indent="\t", ensure_ascii=False)
+    return _json(value, indent="\t")
+
+
+def _json(value: Any, *, indent: int | str) -> str:
+    """Return JSON without what a terminal would obey, and without halves of surrogate pairs: no UTF-8 has them."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return _UNSHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _index(children: list[Document]) -> str:
@@ -52,7 +61,7 @@ def _index(children: list[Document]) -> str:
         "mediaType": OCI_INDEX if types == {OCI_MANIFEST} else DOCKER_INDEX,
         "manifests": [_entry(one.descriptor, ("mediaType", "size", "digest")) for one in children],
     }
-    return json.dumps(value, indent=3, ensure_ascii=False)
+    return _json(value, indent=3)
 
 
 def _described(one: Document) -> dict[str, Any]:

@@ -159,10 +159,11 @@ def _ignore(_request: Request, _status: int | None) -> None:
 
 def _print_request(request: Request, status: int | None) -> None:
     if status is not None:
-        path = "".join(char if char.isprintable() else "?" for char in request.path)
+        said = f"{request.method} {request.path}"
+        shown = "".join(char if char.isprintable() else "?" for char in said)
         # Whoever reads this may have gone: that is nothing to the client.
         with contextlib.suppress(OSError):
-            click.echo(f"{status} {request.method} {path}")
+            click.echo(f"{status} {shown}")
 
 
 def _warn_of_strangers(host: str) -> None:

@@ -80,10 +80,10 @@ class Handler(BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def _answer_or_refuse(self, headers: Mapping[str, str], body: Received) -> Answer:
-        url = urllib.parse.urlsplit(self.path)
-        query = dict(urllib.parse.parse_qsl(url.query))
-        call = Call(self.command, query, headers, body, self.connection)
         try:
+            url = _parsed(self.path)
+            query = dict(urllib.parse.parse_qsl(url.query))
+            call = Call(self.command, query, headers, body, self.connection)
             return self._answer(urllib.parse.unquote(url.path), call)
         except Refusal as refusal:
             return _error(refusal)
@@ -180,6 +180,13 @@ class Handler(BaseHTTPRequestHandler):
             if faults.corrupt and not count:
                 piece = bytes((*piece[:-1], piece[-1] ^ 1))
             self.wfile.write(piece)
+
+
+def _parsed(target: str) -> urllib.parse.SplitResult:
+    try:
+        return urllib.parse.urlsplit(target)
+    except ValueError:  # http://[x
+        raise refusals.target_invalid() from None
 
 
 def _pieces(source: Source, start: int, count: int) -> Iterator[bytes]:

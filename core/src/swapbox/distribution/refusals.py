@@ -46,6 +46,11 @@ def upload_unknown() -> Refusal:
     return Refusal(HTTPStatus.NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
 
 
+def target_invalid() -> Refusal:
+    """Return the refusal for a request of what is no address."""
+    return Refusal(HTTPStatus.BAD_REQUEST, "NAME_INVALID", "invalid request target")
+
+
 def digest_invalid() -> Refusal:
     """Return the refusal for bytes that do not have their digest."""
     return Refusal(HTTPStatus.BAD_REQUEST, "DIGEST_INVALID", "provided digest did not match uploaded content")
