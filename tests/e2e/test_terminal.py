@@ -527,7 +527,8 @@ def test_exec_can_be_left_and_gives_the_exit_code(
     somebody = person("exec", "-it", "--detach-keys", "ctrl-x", box, "sh")
     somebody.expect("# ")
     somebody.type(b"\x18")
-    assert somebody.leaves() == 0
+    somebody.expect("read escape sequence")
+    assert somebody.leaves() == 1
     assert swapbox.state(box)["Running"]
 
 
@@ -576,8 +577,9 @@ def test_a_terminal_can_be_attached_to_left_and_attached_to_again(
         keeper = os.open(ptsname(somebody), os.O_RDWR | os.O_NOCTTY)
         somebody.type(b"\x10\x11")
         wait_until(lambda somebody=somebody: not somebody.child.isalive(), "it has ended")  # type: ignore[misc]
-        assert somebody.child.exitstatus == 0
+        assert somebody.child.exitstatus == 1
         assert somebody.attributes() == before
+        somebody.expect("read escape sequence")
         os.close(keeper)
 
 
@@ -589,6 +591,19 @@ def test_a_created_terminal_is_started_with_this_ones_size(
     somebody.expect("22 77\r\n")
     somebody.type("exit 9\r")
     assert somebody.leaves() == 9
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_signal_leaves_a_started_terminal(number: int, runs: bool, swapbox: Sandbox) -> None:
+    swapbox.ok("create", "-it", "--name", "shell", "busybox", "sh")
+    if runs:
+        swapbox.ok("start", "shell")
+    with swapbox.start("start", "-a", "shell") as command:
+        wait_until(lambda: swapbox.state("shell")["Running"] and catches(command.pid, number), "it is attached")
+        command.send_signal(number)
+        assert command.wait() == 0
+    assert swapbox.state("shell")["Running"]
 
 
 @pytest.mark.parametrize("verb", ["attach", "start -ai", "exec -it", "run -it"])

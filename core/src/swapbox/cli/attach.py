@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Literal
 
+from swapbox.cli.app import ClientError
 from swapbox.cli.detach import DetachKeys
 from swapbox.cli.signals import SignalProxy, handlers
 from swapbox.cli.terminal import check_terminal, raw_terminal, terminal_size
@@ -38,6 +39,7 @@ def attach(
     stdin: bool,
     outputs: Collection[Output] = OUTPUTS,
     detach_keys: bytes,
+    detach_fails: bool = False,
     size: tuple[int, int] | None = None,
 ) -> int:
     """Carry this process' stdio to and from a started container; return its exit code, 0 after detaching.
@@ -46,6 +48,7 @@ def attach(
     :param terminal: the container has a terminal of its own.
     :param outputs: what of the container's output is wanted; a terminal has stdout alone.
     :param detach_keys: what to type into a terminal to leave the container running.
+    :param detach_fails: the keys end the command with an error, as Docker's ``attach`` and ``exec`` do.
     :param size: rows and columns that the container's terminal has already, or None.
     :raises Unavailable: its monitor has died.
     """
@@ -66,6 +69,8 @@ def attach(
             code = stream.run()
         if engine.timings is not None:
             engine.timings.add_monitor(stream.timings)
+    if stream.escaped and detach_fails:
+        raise ClientError("read escape sequence")
     if code is None:
         raise Unavailable(
             f"the monitor of container {started.container_id} is gone",
@@ -97,6 +102,8 @@ class Stream:
         self._stdin = stdin
         self._keys = keys
         self._detached = False
+        self.escaped = False
+        """Whether the detach keys were typed."""
         self._pending: list[bytes] = []
         self.timings: dict[str, int] = {}
         """What the monitor tells of its own time, in nanoseconds."""
@@ -167,7 +174,8 @@ class Stream:
             data = self._keys.rest() if self._keys else b""
             self._stdin = None
         elif self._keys:
-            data, self._detached = self._keys.feed(data)
+            data, self.escaped = self._keys.feed(data)
+            self._detached |= self.escaped
         if data:
             self._pending.append(b"I" + data)
         if self._stdin is None:

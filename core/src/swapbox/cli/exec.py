@@ -70,6 +70,7 @@ def _exec(engine: Engine, monitor: Monitor, given: dict[str, Any]) -> int:
             terminal=given["tty"],
             stdin=given["interactive"],
             detach_keys=keys,
+            detach_fails=True,
             size=details["console_size"],
         )
 

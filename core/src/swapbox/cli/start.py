@@ -37,7 +37,7 @@ def start(
         raise ClientError("you cannot start and attach multiple containers at once")
     container = engine.containers.find(containers[0])
     if container.state.running:
-        return attach_to(engine, container, stdin=interactive, sig_proxy=True, detach_keys=keys)
+        return _attach_to(engine, container, stdin=interactive, detach_keys=keys, of_start=True)
     monitor = monitor_of(ctx)
     try:
         return _start_attached(engine, monitor, container, stdin=interactive, detach_keys=keys)
@@ -83,7 +83,7 @@ def _start_attached(
 ) -> int:
     config = container.config
     size = terminal_size(1) if config.tty else None
-    with SignalProxy(forward=not config.tty).installed() as proxy:
+    with SignalProxy(leaves=config.tty).installed() as proxy:
         started = monitor.start(engine, container.id, attach=True, console_size=size)
         return carry(
             engine,
@@ -107,12 +107,21 @@ def attach(ctx: click.Context, container: str, *, no_stdin: bool, sig_proxy: boo
     engine = engine_of(ctx)
     keys = chosen_keys(detach_keys, engine.environment)
     found = engine.containers.find(container)
-    return attach_to(engine, found, stdin=not no_stdin, sig_proxy=sig_proxy, detach_keys=keys)
+    return _attach_to(engine, found, stdin=not no_stdin, sig_proxy=sig_proxy, detach_keys=keys)
 
 
-def attach_to(engine: Engine, container: Container, *, stdin: bool, sig_proxy: bool, detach_keys: bytes) -> int:
-    """Attach to a container that runs; return its exit code, 0 after detaching.
+def _attach_to(
+    engine: Engine,
+    container: Container,
+    *,
+    stdin: bool,
+    sig_proxy: bool = True,
+    detach_keys: bytes,
+    of_start: bool = False,
+) -> int:
+    """Attach to a container that runs; return its exit code.
 
+    :param of_start: ``start`` may be left by a signal or by keys, which for ``attach`` is a failure.
     :raises ClientError: it does not run.
     """
     status, config = container.state.status, container.config
@@ -134,7 +143,8 @@ def attach_to(engine: Engine, container: Container, *, stdin: bool, sig_proxy: b
             raise ClientError("You cannot attach to a stopped container, start it first") from None
         raise Conflict(f"container {container.name} has no monitor to attach to: {error.strerror}") from error
     happened(engine, container, "attach")
-    with SignalProxy(forward=sig_proxy and not config.tty).installed() as proxy:
+    leaves = of_start and config.tty
+    with SignalProxy(forward=leaves or (sig_proxy and not config.tty), leaves=leaves).installed() as proxy:
         return carry(
             engine,
             started,
@@ -142,4 +152,5 @@ def attach_to(engine: Engine, container: Container, *, stdin: bool, sig_proxy: b
             terminal=config.tty,
             stdin=stdin and config.stdin_open,
             detach_keys=detach_keys,
+            detach_fails=not of_start,
         )
