@@ -115,6 +115,14 @@ class Verbs(Group):
         _add_plugin_commands(self, ctx)
         return self.commands.get(cmd_name)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a verb; end as by SIGPIPE when nobody reads its output any more (click would end with 1)."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            _drop_output()
+            return 128 + signal.SIGPIPE
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -122,6 +130,11 @@ class Verbs(Group):
         if args[0] in _TO_COME and self.get_command(ctx, args[0]) is None:
             raise click.UsageError(f"unknown command: swapbox {args[0]} (Docker's, not in this release)", ctx)
         return super().resolve_command(ctx, args)
+
+
+def _drop_output() -> None:
+    """Throw away what Python still holds for a stdout that takes nothing: writing it would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _add_plugin_commands(group: click.Group, ctx: click.Context) -> None:
@@ -305,8 +318,10 @@ def _outcome(argv: Sequence[str], state: dict[str, Any]) -> int:
         return 130
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 1
-    except BrokenPipeError:
-        # The reader has gone; what Python still holds for it must not raise once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        print_error(ClientError(f"write /dev/stdout: {str(error.strerror).lower()}"))
+        _drop_output()
+        return 1
     return result if isinstance(result, int) else 0
