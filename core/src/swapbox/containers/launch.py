@@ -193,6 +193,10 @@ def _run(
     )
     with engine.timed("namespaces"):
         init = isolation.create(request)
+        if config.shared_network:
+            from swapbox.networks.sharing import check_joined
+
+            check_joined(engine, config, spec)
     cgroup.close()
     streams = pipes.kept()
     with engine.timed("network"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,6 +15,10 @@ _UPSTREAM = Path("/run/systemd/resolve/resolv.conf")
 
 _FALLBACK = ("8.8.8.8", "8.8.4.4")
 """Docker's, for a host whose name servers a container cannot reach."""
+
+
+_HOSTS_BYTES = 1 << 20
+"""More than this is no file of addresses."""
 
 
 def hosts_lines(config: ContainerConfig, endpoints: Iterable[Endpoint]) -> str:
@@ -102,9 +105,16 @@ def add_lines(path: Path, lines: str) -> None:
 
 
 def drop_lines(path: Path, addresses: Iterable[str]) -> None:
-    """Take the lines of addresses out of a file that is mounted in a container."""
-    unwanted = tuple(f"{bare(address)}\t" for address in addresses)
-    kept = [line for line in path.read_text().splitlines(keepends=True) if not line.startswith(unwanted)]
-    with path.open("r+") as file:
-        file.write("".join(kept))
-        os.ftruncate(file.fileno(), file.tell())
+    """Take the lines of addresses out of a file that is mounted in a container.
+
+    The container may have written anything into it; what it has made too large is left alone.
+    """
+    unwanted = tuple(f"{bare(address)}\t".encode() for address in addresses)
+    with path.open("r+b", buffering=0) as file:
+        text = file.read(_HOSTS_BYTES + 1)
+        if len(text) > _HOSTS_BYTES:
+            return
+        kept = b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(unwanted))
+        file.seek(0)
+        file.write(kept)
+        file.truncate()

@@ -57,6 +57,7 @@ def settle(engine: Engine, container_id: str, config: ContainerConfig) -> None:
         network = find(engine, attachment.network)
         check(engine, network, attachment)
         if not networks.records.attach(container_id, network, attachment):
+            networks.find(network.name)  # it may have been removed just now
             raise InvalidInput(f"network {attachment.network!r} is specified multiple times")
 
 
@@ -159,7 +160,15 @@ def way_out(rows: Sequence[EndpointRow]) -> EndpointRow | None:
 
 
 def leased_row(engine: Engine, row: EndpointRow) -> EndpointRow:
-    """Return a place with an id and addresses that nobody has."""
+    """Return a place with an id and addresses that nobody has.
+
+    To be called in the transaction that writes them down, so that a network is either seen to be in use by who
+    removes it, or seen to be going here.
+
+    :raises NotFound: the network is being removed.
+    """
+    if row.network.state != "ready":
+        raise NotFound(f"network {row.network.name} not found")
     leased = engine.networks.records.leased(row.network.id)
     chosen = {32: "", 128: ""}
     for subnet in row.network.subnets:
@@ -245,20 +254,26 @@ def tell(engine: Engine, container: Container, action: str, network: DriverNetwo
 
 
 def disconnect_all(engine: Engine, container: Container) -> None:
-    """Undo :func:`connect`, and give back the leases; what is done already is fine."""
+    """Undo :func:`connect`, and give back the leases; what is done already is fine.
+
+    :raises SwapboxError: of one network at least, after the others; what was held there stays written down.
+    """
     records = engine.networks.records
     rows = [row for row in records.endpoints(container=container.id) if row.id]
     ports = tuple(records.published((container.id,)).get(container.id, ())) if rows else ()
-    failure = None
+    failure, done = None, list[EndpointRow]()
     for row in rows:
-        driver = engine.selector.open("network", made_with=row.network.driver)
         try:
+            driver = engine.selector.open("network", made_with=row.network.driver)
             driver.disconnect(None, for_driver(row)._replace(ports=ports))
-        except SwapboxError as error:  # the others are disconnected all the same
+        except SwapboxError as error:  # such as a missing plugin; the others are disconnected all the same
             failure = error
             continue
+        done.append(row)
         tell(engine, container, "disconnect", row.network, row.network.driver)
     if failure is not None:
+        for row in done:
+            records.lease(row._replace(id="", ipv4="", ipv6="", mac=""))
         raise failure
     if rows:
         records.release(container.id)
@@ -280,7 +295,10 @@ def _connected(engine: Engine, network: Network) -> Iterator[EndpointRow]:
             container = engine.containers.find(row.container)
         except NotFound:  # it is being made, or was removed at its end just now
             continue
-        if container.state.monitor is None and container.state.init is None:
-            disconnect_all(engine, container)
-        else:
+        if container.state.monitor is not None or container.state.init is not None:
             yield row
+            continue
+        try:
+            disconnect_all(engine, container)
+        except SwapboxError as error:  # it keeps what it holds, and nobody else is kept from anything
+            engine.warn(f"container {container.name}: cannot free network: {error.message}")

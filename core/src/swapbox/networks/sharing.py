@@ -9,7 +9,9 @@ from swapbox.errors import Conflict
 
 if TYPE_CHECKING:
     from swapbox.containers.config import ContainerConfig
+    from swapbox.drivers.isolation import Spec
     from swapbox.engine import Engine
+    from swapbox.linux.process import Process
 
 
 def shared(engine: Engine, config: ContainerConfig) -> tuple[str, RuntimeFiles, ContainerConfig]:
@@ -24,4 +26,20 @@ def shared(engine: Engine, config: ContainerConfig) -> tuple[str, RuntimeFiles, 
         raise Conflict(f"cannot join network of a non running container: {other.id}")
     hostname = other.config.hostname or other.short_id
     files = runtime_files(engine.paths.container(other.id))
-    return f"/proc/{init.pid}/ns/net", files, config._replace(hostname=hostname)
+    return _path(init), files, config._replace(hostname=hostname)
+
+
+def check_joined(engine: Engine, config: ContainerConfig, spec: Spec) -> None:
+    """Make sure that a container which was just made joined what :func:`shared` meant: who had the pid has it yet.
+
+    :raises Conflict: the other container has ended meanwhile, and perhaps another process had its pid.
+    """
+    other = engine.records.find(config.shared_network)
+    init = other.state.init
+    joined = [namespace.get("path") for namespace in spec["linux"]["namespaces"]]
+    if init is None or _path(init) not in joined or not init.alive():
+        raise Conflict(f"cannot join network of a non running container: {other.id}")
+
+
+def _path(init: Process) -> str:
+    return f"/proc/{init.pid}/ns/net"

@@ -1,0 +1,212 @@
+"""Places of containers in networks, with a driver that only remembers: what is left when something goes wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from swapbox.containers.config import Attachment, ContainerConfig
+from swapbox.containers.files import runtime_files
+from swapbox.containers.network_files import drop_lines
+from swapbox.containers.records import Container, RunState
+from swapbox.drivers.network import Endpoint, Subnet
+from swapbox.engine import Engine
+from swapbox.errors import Conflict, NotFound, PluginError
+from swapbox.linux.process import Process, boot_id
+from swapbox.networks import endpoints, live, sharing
+from swapbox.networks.records import EndpointRow, Network
+
+FRONT = Network("f" * 64, "front", "good", subnets=(Subnet("10.0.0.0/24", "10.0.0.1"),))
+BACK = Network("b" * 64, "back", "gone", subnets=(Subnet("10.9.0.0/24", "10.9.0.1"),))
+STALE = Process(os.getpid(), Process.of(os.getpid()).start - 1)
+"""A process that has ended, and whose pid another one has."""
+
+
+class Driver:
+    """Remembers which endpoints are connected, and by which path."""
+
+    def __init__(self) -> None:
+        self.connected: dict[str, Path | None] = {}
+
+    def connect(self, netns: Path, endpoint: Endpoint) -> None:
+        self.connected[endpoint.id] = netns
+
+    def disconnect(self, netns: Path | None, endpoint: Endpoint) -> None:
+        self.connected.pop(endpoint.id, None)
+
+
+class World:
+    """An engine that has the networks ``front`` and ``back``; the driver of the latter is not installed."""
+
+    def __init__(self, engine: Engine, warnings: list[str]) -> None:
+        self.engine = engine
+        self.warnings = warnings
+        self.driver = Driver()
+        engine.__dict__["selector"] = SimpleNamespace(open=self._open, close=lambda: None)
+        for network in (FRONT, BACK):
+            engine.networks.records.add(network)
+
+    def _open(self, _kind: str, *, made_with: str) -> Driver:
+        if made_with != "good":
+            raise PluginError(f"no driver {made_with}")
+        return self.driver
+
+    def container(self, *networks: Network, init: Process | None = None) -> Container:
+        """Return a container with places in networks."""
+        state = RunState("running", init, init, boot_id()) if init else RunState()
+        config = ContainerConfig("x", network="front", has_endpoints=True)
+        made = Container("c" * 64, "web", 0, config, state)
+        for network in networks:
+            self.engine.networks.records.attach(made.id, network, Attachment(network.name))
+        self.engine.records.add(made)
+        self.engine.paths.make(self.engine.paths.container(made.id))
+        self.hosts(made).write_bytes(b"")
+        return made
+
+    def hosts(self, container: Container) -> Path:
+        return runtime_files(self.engine.paths.container(container.id)).hosts
+
+    def leases(self, container: Container) -> list[str]:
+        """Return the networks in which the container holds something."""
+        return [row.network.name for row in self.rows(container) if row.id or row.ipv4]
+
+    def rows(self, container: Container) -> list[EndpointRow]:
+        return self.engine.networks.records.endpoints(container=container.id)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    warnings: list[str] = []
+    with Engine(root=tmp_path / "root", run_root=tmp_path / "run", environment={}, warn=warnings.append) as engine:
+        yield World(engine, warnings)
+
+
+def myself() -> Process:
+    return Process.of(os.getpid())
+
+
+# -- networks that go ---------------------------------------------------------------------------------------------
+
+
+def test_nothing_starts_in_a_network_that_is_being_removed(world: World) -> None:
+    container = world.container(FRONT)
+    world.engine.networks.records.set_state(FRONT.id, "removing")
+    with pytest.raises(NotFound, match="network front not found"):
+        endpoints.lease(world.engine, container)
+    assert world.leases(container) == []
+
+
+def test_nothing_joins_a_network_that_is_being_removed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    container = world.container(init=myself())
+    monkeypatch.setattr(live, "find", lambda _engine, _name: FRONT)
+    world.engine.networks.records.set_state(FRONT.id, "removing")
+    with pytest.raises(NotFound, match="network front not found"):
+        live.join(world.engine, container, Attachment("front"))
+    world.engine.networks.records.remove(FRONT.id)
+    with pytest.raises(NotFound, match="network front not found"):
+        live.join(world.engine, container, Attachment("front"))
+    assert world.driver.connected == {}
+
+
+# -- drivers that are not there -----------------------------------------------------------------------------------
+
+
+def held(world: World) -> Container:
+    """Return a container that has ended, and whose places are still written down."""
+    container = world.container(FRONT, BACK)
+    endpoints.lease(world.engine, container)
+    assert world.leases(container) == ["front", "back"]
+    return container
+
+
+def test_a_network_without_its_driver_keeps_no_other_from_being_freed(world: World) -> None:
+    container = held(world)
+    with pytest.raises(PluginError):
+        endpoints.disconnect_all(world.engine, container)
+    assert world.leases(container) == ["back"]
+
+
+def test_looking_at_a_network_warns_of_what_cannot_be_freed(world: World) -> None:
+    container = held(world)
+    assert endpoints.connected(world.engine, FRONT) == []
+    assert world.warnings == ["container web: cannot free network: no driver gone"]
+    assert world.leases(container) == ["back"]
+
+
+# -- joining and leaving ------------------------------------------------------------------------------------------
+
+
+def test_the_namespace_of_a_process_is_not_that_of_who_has_its_pid(world: World) -> None:
+    with live.namespace(myself()) as path:
+        assert os.stat(path).st_ino == os.stat("/proc/self/ns/net").st_ino
+    with pytest.raises(ProcessLookupError), live.namespace(STALE):
+        pass
+
+
+def test_a_pid_that_another_process_has_is_not_connected(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    container = world.container(init=STALE)
+    monkeypatch.setattr(live, "find", lambda _engine, _name: FRONT)
+    with pytest.raises(Conflict, match="has just ended"):
+        live.join(world.engine, container, Attachment("front"))
+    assert (world.driver.connected, world.rows(container)) == ({}, [])
+
+
+def test_a_shared_namespace_must_be_of_who_has_the_pid_after_it_was_joined(world: World) -> None:
+    config = ContainerConfig("x", network=f"container:{world.container(init=STALE).id}")
+    spec: dict[str, Any] = {"linux": {"namespaces": [{"type": "network", "path": f"/proc/{STALE.pid}/ns/net"}]}}
+    with pytest.raises(Conflict, match="non running container"):
+        sharing.check_joined(world.engine, config, spec)
+    world.engine.records.change(config.shared_network, init=myself())
+    sharing.check_joined(world.engine, config, spec)
+
+
+def test_a_link_is_taken_back_when_its_name_server_does_not_start(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_args: object) -> None:
+        raise Conflict("no name server")
+
+    container = world.container(init=myself())
+    monkeypatch.setattr(live, "find", lambda _engine, _name: FRONT)
+    monkeypatch.setattr(live, "ensure_names", fails)
+    with pytest.raises(Conflict, match="no name server"):
+        live.join(world.engine, container, Attachment("front"))
+    assert (world.driver.connected, world.rows(container)) == ({}, [])
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe\n10.0.0.2\tweb\n", b"x" * (2 << 20)])
+def test_whatever_a_container_writes_into_its_hosts_it_can_be_disconnected(
+    world: World, monkeypatch: pytest.MonkeyPatch, text: bytes
+) -> None:
+    monkeypatch.setattr(live, "find", lambda _engine, _name: FRONT)
+    monkeypatch.setattr(live, "ensure_names", lambda *_args: None)
+    container = world.container(init=myself())
+    live.join(world.engine, container, Attachment("front"))
+    assert len(world.driver.connected) == 1
+    world.hosts(container).write_bytes(text)
+    live.leave(world.engine, FRONT, "web")
+    assert (world.driver.connected, world.rows(container)) == ({}, [])
+
+
+def test_a_hosts_file_that_cannot_be_changed_stops_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "find", lambda _engine, _name: FRONT)
+    monkeypatch.setattr(live, "ensure_names", lambda *_args: None)
+    container = world.container(init=myself())
+    world.hosts(container).unlink()
+    world.hosts(container).mkdir()
+    live.join(world.engine, container, Attachment("front"))
+    live.leave(world.engine, FRONT, "web")
+    assert (world.driver.connected, world.rows(container)) == ({}, [])
+    assert world.warnings == ["container web: cannot change /etc/hosts: is a directory"] * 2
+
+
+def test_lines_are_dropped_among_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_bytes(b"127.0.0.1\tlocalhost\n\xff\xff\n10.0.0.2\tweb\n10.0.0.22\tother\n")
+    drop_lines(path, ["10.0.0.2/24"])
+    assert path.read_bytes() == b"127.0.0.1\tlocalhost\n\xff\xff\n10.0.0.22\tother\n"
