@@ -34,8 +34,8 @@ def recover(engine: Engine, container: Container) -> Container:
             monitor.wait(_LOOK_SECONDS)
             container = engine.records.find(container.id)
             continue
-        # Between the look at the record and the look at the monitor it may have written its last word: then there is
-        # nothing to do, and no lock to wait for, which a command that waits for us might hold.
+        # Between the look at the record and the look at the monitor it may have written its last word: then there
+        # is nothing to do, and no lock to wait for, which a command that waits for us might hold.
         now = engine.records.find(container.id)
         if now.state.monitor != monitor:
             container = now
