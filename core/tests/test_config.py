@@ -130,6 +130,10 @@ def test_a_file_asked_for_replaces_the_others(file: Path, tmp_path: Path) -> Non
         ('[registries."ghcr.io"]\nmirrors = "x"', "expected a list of mirrors", None),
         ('[registries."ghcr.io"]\nlocation = "team"', "expected a host, or a host and the beginning", None),
         ('[registries]\n"ghcr.io" = 1', "registries.ghcr.io: expected a table", None),
+        ("[networks]\npools = [{base = 'x', size = 24}]", "expected an address and a prefix length", None),
+        ("[networks]\npools = [{base = '10.0.0.0', size = 24}]", "expected an address and a prefix length", None),
+        ("[networks]\npools = [{base = '10.0.0.0/16', size = 8}]", "a size from 16 to 30 for 10.0.0.0/16", None),
+        ("[networks]\npools = [{base = 'fd00::/48', size = 127}]", "a size from 48 to 126 for fd00::/48", None),
         ("= 1", "Invalid", None),
     ],
 )

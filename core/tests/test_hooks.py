@@ -139,6 +139,8 @@ def test_a_failing_observer_is_a_warning_and_the_others_still_hear(monkeypatch: 
     host.notify("swapbox_event", event="start")
     assert heard == ["start"]
     assert host.warnings == ["plugin 'a' of dist-a 1.0: swapbox_event: SystemExit: bye"]
+    host.notify("swapbox_event", event=2)
+    assert len(host.warnings) == 1  # told once, not with every event
 
 
 def test_a_failing_editor_ends_the_operation_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,35 @@ def test_another_search_path_has_an_index_of_its_own(cache: Path, monkeypatch: p
     assert index.read(cache) == ENTRIES
 
 
+def test_an_index_of_what_is_gone_is_removed_when_another_is_written(
+    cache: Path, watched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "path", [*sys.path, "/elsewhere"])
+        index.write(cache, (), {})
+        assert len([*cache.iterdir()]) == 2
+        watched.rmdir()
+        index.write(cache, (), {})
+    assert len([*cache.iterdir()]) == 1
+
+
+def test_an_index_takes_the_place_of_another_releases(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = only_file(cache)
+    monkeypatch.setattr(index, "__version__", "999")
+    index.write(cache, (), {})
+    assert only_file(cache) != before
+
+
+def test_half_an_index_is_left_to_who_writes_it_for_a_minute(cache: Path) -> None:
+    half = cache / "plugins-00000000.json.1"
+    half.write_text("{")
+    index.write(cache, (), {})
+    assert half.exists()
+    os.utime(half, (LONG_AGO, LONG_AGO))
+    index.write(cache, (), {})
+    assert not half.exists()
+
+
 def test_another_release_does_not_read_it(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = json.loads(only_file(cache).read_text())
     document["key"][1] = "0.0.1"

@@ -11,9 +11,9 @@ from swapbox.config import Rule
 from swapbox.descriptors import Descriptor
 from swapbox.drivers.registry import BlobReader
 from swapbox.engine import Engine
-from swapbox.errors import NotFound, PermissionDenied, SwapboxError, Unavailable
+from swapbox.errors import InvalidInput, NotFound, PermissionDenied, SwapboxError, Unavailable
 from swapbox.images.pull import pull
-from swapbox.images.registries import Mirrored, destination, rule_for
+from swapbox.images.registries import Mirrored, destination, is_offline, rule_for
 from swapbox.references import Reference
 from swapbox.store.content import ContentStore
 from swapbox.testing.memory_registry import MemoryRegistry
@@ -136,3 +136,17 @@ def test_a_push_goes_where_the_rule_leads_and_to_no_mirror(tmp_path: Path) -> No
     offline = Engine(root=tmp_path / "root", environment={"SWAPBOX_OFFLINE": "1"})
     with pytest.raises(Unavailable, match="offline"):
         destination(offline, IMAGE)
+
+
+@pytest.mark.parametrize("said", ["1", "true", "YES", "on", "0", "False", "no", "off"])
+def test_the_variable_for_offline_goes_before_the_file(said: str, tmp_path: Path) -> None:
+    yes = said.lower() in ("1", "true", "yes", "on")
+    (tmp_path / "config.toml").write_text(f"offline = {str(not yes).lower()}")
+    environment = {"SWAPBOX_OFFLINE": said, "SWAPBOX_CONFIG": str(tmp_path / "config.toml")}
+    assert is_offline(Engine(environment=environment)) is yes
+    assert is_offline(Engine(environment={**environment, "SWAPBOX_OFFLINE": ""})) is not yes
+
+
+def test_other_words_in_the_variable_for_offline_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="SWAPBOX_OFFLINE: expected 1 or 0, not 'maybe'"):
+        is_offline(Engine(environment={"SWAPBOX_OFFLINE": "maybe"}))

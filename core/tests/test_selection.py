@@ -156,6 +156,22 @@ def test_an_unknown_driver_lists_what_there_is(host: Host) -> None:
     assert caught.value.hint == "available: a, b, c, d"
 
 
+def test_who_chose_an_unknown_driver_or_option_is_named(host: Host) -> None:
+    file = Path("/etc/x.toml")
+    config = Config(drivers={"storage": "zfs"}, sources={"drivers.storage": file})
+    with pytest.raises(NotFound, match=r"'zfs', chosen by drivers.storage in /etc/x.toml$"):
+        host.selector(*FOUR, config=config).choose("storage")
+    with pytest.raises(NotFound, match=r"'zfs', chosen by SWAPBOX_STORAGE_DRIVER$"):
+        host.selector(*FOUR, environment={"SWAPBOX_STORAGE_DRIVER": "zfs"}).choose("storage")
+    with pytest.raises(NotFound, match=r"'zfs'$"):  # it was typed just now
+        host.selector(*FOUR).choose("storage", name="zfs")
+    config = Config(options={("storage", "a"): {"foo": "1"}}, sources={"options.storage.a": file})
+    with pytest.raises(InvalidInput, match=r"^/etc/x.toml: unknown option 'foo' of storage driver 'a'"):
+        host.selector(*FOUR, config=config).choose("storage", name="a")
+    with pytest.raises(InvalidInput, match=r"^unknown option 'foo'"):
+        host.selector(*FOUR, config=config, options={"foo": "2"}).choose("storage", name="a")
+
+
 def test_what_data_was_made_with_is_never_replaced(host: Host) -> None:
     with pytest.raises(PluginError, match="this was made with storage driver 'gone'") as caught:
         host.selector(*FOUR).choose("storage", made_with="gone", made_by="swapbox-gone")

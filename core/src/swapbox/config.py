@@ -265,10 +265,30 @@ def _pools(value: object) -> tuple[tuple[str, int], ...]:
     for item in value:
         if not isinstance(item, dict) or item.keys() != {"base", "size"}:
             raise ValueError(expected)
-        if not isinstance(item["base"], str) or type(item["size"]) is not int:
+        base, size = item["base"], item["size"]
+        if not isinstance(base, str) or type(size) is not int:
             raise ValueError(expected)
-        pools.append((item["base"], item["size"]))
+        prefix, bits = _subnet(base)
+        if not prefix <= size <= bits - 2:
+            raise ValueError(f"expected a size from {prefix} to {bits - 2} for {base}")
+        pools.append((base, size))
     return tuple(pools)
+
+
+def _subnet(text: str) -> tuple[int, int]:
+    """Return the prefix length of a subnet, and the bits of its addresses."""
+    import _socket  # :mod:`ipaddress` would take 10 ms
+
+    address, _, length = text.partition("/")
+    family, bits = (_socket.AF_INET6, 128) if ":" in address else (_socket.AF_INET, 32)
+    try:
+        _socket.inet_pton(family, address)
+        prefix = int(length)
+    except (OSError, ValueError):
+        prefix = -1
+    if not 0 <= prefix <= bits or not (length.isascii() and length.isdigit()):
+        raise ValueError(f"expected an address and a prefix length such as 10.10.0.0/16")
+    return prefix, bits
 
 
 _CHECKS: Mapping[SettingType, Callable[[object], Any]] = {

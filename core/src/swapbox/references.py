@@ -83,7 +83,7 @@ class Reference(NamedTuple):
         """
         reference = cls.parse(text)
         if reference.transport:
-            raise _invalid(f"{text!r} names a file, and an image is to get a name")
+            raise _invalid(f"{text!r} is an image in a file, which is only read: swapbox save writes one")
         return reference
 
     def with_default_tag(self) -> "Reference":

@@ -112,5 +112,9 @@ def rmi(ctx: click.Context, names: tuple[str, ...], *, force: bool) -> int:
 def from_host(
     ctx: click.Context, name: str, programs: tuple[str, ...], *, output: Path | None, storage: str | None
 ) -> None:
-    """Build an image from the host's own programs and the shared libraries they need."""
+    """Build an image from the host's own programs and the shared libraries they need.
+
+    A script brings the interpreter that its first line names; an interpreter's modules and data, such as Python's,
+    do not come along.
+    """
     click.echo(engine_of(ctx).images.from_host(name, programs, output=output, storage=storage).id)

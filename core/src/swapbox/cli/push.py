@@ -41,9 +41,11 @@ def push(
 
 def _reference(text: str, *, all_tags: bool) -> Reference:
     try:
-        reference = Reference.parse_name(text)
+        reference = Reference.parse(text)
     except InvalidReference as error:
         raise ClientError(error.message, hint=error.hint) from None
+    if reference.transport:
+        raise ClientError(f"cannot push to a file: {text}", hint="swapbox save writes images into files")
     if all_tags and reference.tag:
         raise ClientError("tag can't be used with --all-tags/-a")
     if reference.digest:

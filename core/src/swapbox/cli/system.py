@@ -115,11 +115,10 @@ def _explain(engine: Engine, kind: Kind) -> None:
         click.echo(f"{_TITLES[kind]}: none: {chosen.message}")
     else:
         click.echo(f"{_TITLES[kind]}: {chosen.name} ({chosen.reason})")
+    width = max([12, *(len(candidate.offer.spec.name) for candidate in candidates)])
     for candidate in candidates:
-        spec = candidate.offer.spec
-        click.echo(
-            f"  {spec.name:<12} priority {spec.priority:<3} {_result(candidate)} [{candidate.offer.distribution}]"
-        )
+        spec, source = candidate.offer.spec, candidate.offer.distribution
+        click.echo(f"  {spec.name:<{width}} priority {spec.priority:<3} {_result(candidate)} [{source}]")
 
 
 def _result(candidate: Candidate) -> str:

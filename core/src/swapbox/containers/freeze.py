@@ -41,6 +41,10 @@ def _freeze(engine: Engine, container: Container) -> None:
         engine.records.change(container.id, where=("paused",), status="running")
         if isinstance(error, NotFound):
             raise _not_running(container) from error
+        if isinstance(error, Unsupported):
+            raise Unsupported(
+                f"cannot pause container {container.name}: {error.message}", hint=error.hint
+            ) from error
         raise
 
 

@@ -28,7 +28,7 @@ def standing_still(engine: Engine, container: Container) -> Iterator[None]:
         except Unsupported as error:
             _dismiss(guard)
             guard = None
-            engine.warn(f"container {container.name} goes on while it is committed: {error.message}")
+            engine.warn(f"{error.message}; it goes on while it is committed")
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from swapbox.config import Rule
 from swapbox.descriptors import MANIFEST_LIMIT, Descriptor
-from swapbox.errors import NotFound, PermissionDenied, SwapboxError, Unavailable
+from swapbox.errors import InvalidInput, NotFound, PermissionDenied, SwapboxError, Unavailable
 from swapbox.images import manifests
 from swapbox.references import Reference
 
@@ -26,13 +26,19 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT")
 
 OFFLINE_VARIABLE = "SWAPBOX_OFFLINE"
+_YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _HINT = f"see offline in the configuration file, and the variable {OFFLINE_VARIABLE}"
 
 
 def is_offline(engine: Engine) -> bool:
-    """Say whether no registry may be talked to: by the variable, else by the configuration file."""
-    said = engine.environment.get(OFFLINE_VARIABLE, "").lower()
-    return said not in ("0", "false", "no") if said else engine.config.offline
+    """Say whether no registry may be talked to: by the variable, else by the configuration file.
+
+    :raises InvalidInput: the variable says neither yes nor no.
+    """
+    said = engine.environment.get(OFFLINE_VARIABLE, "")
+    if said.lower() not in ("", *_YES, *_NO):
+        raise InvalidInput(f"{OFFLINE_VARIABLE}: expected 1 or 0, not {said!r}")
+    return said.lower() in _YES if said else engine.config.offline
 
 
 def source(engine: Engine, name: str | None = None) -> RegistryDriver:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from swapbox.drivers.network import Subnet
 from swapbox.errors import Conflict, InvalidInput, NotFound
 from swapbox.networks.addresses import Range, first_free, numbers, parse, text
-from swapbox.networks.pools import DEFAULT_POOLS, Pool, check_pool, choose, host_routes, unique_local
+from swapbox.networks.pools import DEFAULT_POOLS, Pool, choose, host_routes, unique_local
 from swapbox.networks.records import Network
 
 if TYPE_CHECKING:
@@ -62,8 +62,6 @@ def with_subnets(engine: Engine, asked: Network) -> Network:
         others.append(own)
     families = {Range.parse(subnet.subnet).bits for subnet in subnets}
     pools = [Pool(*pool) for pool in engine.config.pools] or DEFAULT_POOLS
-    for pool in pools:
-        check_pool(pool)
     taken = [*others, *host_routes()]
     if 32 not in families:
         subnets.insert(0, Subnet(choose(pools, taken).text()))

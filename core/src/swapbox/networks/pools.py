@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from swapbox.errors import InvalidInput, Unavailable
+from swapbox.errors import Unavailable
 from swapbox.networks.addresses import Range
 
 
@@ -27,16 +27,6 @@ DEFAULT_POOLS: Sequence[Pool] = (
     Pool("192.168.0.0/16", 20),
 )
 """Docker's."""
-
-
-def check_pool(pool: Pool) -> None:
-    """Check a pool of the configuration.
-
-    :raises InvalidInput: no subnet can be cut from it.
-    """
-    base = Range.parse(pool.base)
-    if not base.prefix <= pool.size <= base.bits - 2:
-        raise InvalidInput(f"no subnet of size {pool.size} can be cut from {pool.base}")
 
 
 def choose(pools: Iterable[Pool], taken: Sequence[Range], *, bits: int = 32) -> Range:

@@ -96,8 +96,29 @@ def write(directory: Path, entries: Iterable[Entry], stamps: Mapping[str, Stamp]
         with open(temporary, "x", opener=_open_private) as file:
             json.dump(document, file)
         os.rename(temporary, target)
+        _remove_dead(directory, kept=target)
     except OSError:
         remove_quietly(temporary)
+
+
+def _remove_dead(directory: Path, *, kept: str) -> None:
+    """Remove the indexes that are right for nobody any more, so that they do not pile up."""
+    for file in os.scandir(directory):
+        if file.name.startswith("plugins-") and file.path != kept and _is_dead(file):
+            remove_quietly(file.path)
+
+
+def _is_dead(file: "os.DirEntry[str]") -> bool:
+    """Say whether another release has taken an index's place, or a file that it was made from is gone."""
+    try:
+        with open(file.path, "rb", opener=_open_no_follow) as stream:
+            document = json.load(stream)
+        made_from = [path for path, stamp in document["stamps"].items() if stamp]
+        return bool(document["key"][3:] == _key()[3:]) or not all(map(os.path.lexists, made_from))
+    except OSError:
+        return False
+    except (ValueError, TypeError, KeyError, AttributeError):  # damaged, or still being written
+        return time.time_ns() - file.stat(follow_symlinks=False).st_mtime_ns > RETRY_NS
 
 
 def stamps(paths: Iterable[str]) -> dict[str, Stamp]:

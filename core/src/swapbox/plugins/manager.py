@@ -44,6 +44,7 @@ class Plugins:
         self._rescan = rescan
         self._objects: dict[tuple[str, str], object] = {}
         self._offers: dict[Kind, list[Offer]] = {}
+        self._told_of: set[tuple[Entry, str]] = set()
 
     @classmethod
     def load(
@@ -136,7 +137,7 @@ class Plugins:
     def notify(self, hook: str, *, warn: Callable[[str], None], **arguments: Any) -> list[Any]:
         """Call an editing or observing hook, and return what the implementations returned (None left out).
 
-        :param warn: told of failures where the hook's policy is to go on.
+        :param warn: told of failures where the hook's policy is to go on, once of each plugin's hook.
         :raises PluginError: an implementation failed and the hook's policy is to stop.
         """
         if not self.implements(hook):
@@ -150,7 +151,9 @@ class Plugins:
             if answer.error and policy.on_error == "fail":
                 raise answer.error
             if answer.error:
-                warn(answer.error.message)
+                if (told := (answer.entry, hook)) not in self._told_of:
+                    warn(answer.error.message)
+                self._told_of.add(told)
             elif answer.result is not None:
                 results.append(answer.result)
         return results

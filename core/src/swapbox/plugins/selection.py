@@ -109,7 +109,7 @@ class Selector:
         """
         titles = NAMES[kind]
         if name:
-            return self._named(kind, name, titles.flag)
+            return self._named(kind, name, titles.flag, by="")
         if made_with:
             return self._made_with(kind, made_with, made_by, "this")
         if flag := self._flags.get(kind):
@@ -138,12 +138,14 @@ class Selector:
         :raises InvalidInput: an option is not one of the driver's.
         """
         name = offer.spec.name
-        given = {**self._config.options.get((kind, name), {}), **self._options.get(kind, {})}
+        typed = self._options.get(kind, {})
+        given = {**self._config.options.get((kind, name), {}), **typed}
         known = {option.name: option.default for option in offer.spec.options}
         for option in given:
             if option not in known:
+                file = "" if option in typed else self._config.sources.get(f"options.{kind}.{name}", "")
                 raise InvalidInput(
-                    f"unknown option {option!r} of {NAMES[kind].title} {name!r}",
+                    f"{file}: " * bool(file) + f"unknown option {option!r} of {NAMES[kind].title} {name!r}",
                     hint=f"it has: {', '.join(sorted(known))}" if known else "it has no options",
                 )
         defaults = {option: default for option, default in known.items() if default is not None}
@@ -205,9 +207,18 @@ class Selector:
         if failure:
             raise failure
 
-    def _named(self, kind: Kind, name: str, reason: str) -> Choice:
-        offer = self._plugins.offer(kind, name)
-        self._require(kind, offer, f"chosen by {reason}")
+    def _named(self, kind: Kind, name: str, reason: str, *, by: str | None = None) -> Choice:
+        """Return a driver that somebody named.
+
+        :param by: what messages say it was chosen by, if not the reason; nothing of what was typed just now.
+        """
+        by = reason if by is None else by
+        chosen = f"chosen by {by}" if by else ""
+        try:
+            offer = self._plugins.offer(kind, name)
+        except NotFound as error:
+            raise NotFound(f"{error.message}, {chosen}" if chosen else error.message, hint=error.hint) from None
+        self._require(kind, offer, chosen)
         return Choice(kind, offer, reason, self._considered(kind))
 
     def _usual(self, kind: Kind) -> Choice:
@@ -215,20 +226,29 @@ class Selector:
         if store := self._notes.made_with(kind):
             return self._made_with(kind, *store, f"the store {self._paths.root}")
         if configured := self._config.drivers.get(kind):
-            return self._named(kind, configured, str(self._config.sources.get(f"drivers.{kind}", "configuration")))
+            file = str(self._config.sources.get(f"drivers.{kind}", "configuration"))
+            return self._named(kind, configured, file, by=f"drivers.{kind} in {file}")
         return self._best(kind)
 
     def _made_with(self, kind: Kind, name: str, distribution: str | None, what: str) -> Choice:
         try:
             offer = self._plugins.offer(kind, name)
         except NotFound as error:
-            package = distribution or f"the package it came from, perhaps swapbox-{kind}-{name}"
             raise PluginError(
                 f"{what} was made with {NAMES[kind].title} {name!r}, which no usable plugin offers",
-                hint=f"install {package}; {error.hint}",
+                hint=self._way_back(kind, name, distribution, f"{error.hint}"),
             ) from error
         self._require(kind, offer, f"with which {what} was made")
         return Choice(kind, offer, f"{what} was made with it", self._considered(kind))
+
+    def _way_back(self, kind: Kind, name: str, distribution: str | None, known: str) -> str:
+        """Return how a driver that is gone can be had again.
+
+        :param known: what there is instead, and which plugins could offer more.
+        """
+        package = distribution or f"the package it came from, perhaps swapbox-{kind}-{name}"
+        here = any(distribution in (None, entry.distribution) for entry in self._plugins.left_out)
+        return f"{known}; or else install {package}" if here else f"install {package}; {known}"
 
     def _best(self, kind: Kind) -> Choice:
         """Return the highest priority that the host carries; say what was passed over for a fallback."""
@@ -266,12 +286,12 @@ class Selector:
 
     def _require(self, kind: Kind, offer: Offer, why: str) -> None:
         """Raise unless the host carries the driver."""
-        result = self._probe(kind, offer)
+        result, why = self._probe(kind, offer), f", {why}," if why else ""
         if isinstance(result, Unsupported):
             title = NAMES[kind].title
-            raise UnsupportedError(f"{title} {offer.spec.name!r}, {why}, cannot work here: {result.reason}")
+            raise UnsupportedError(f"{title} {offer.spec.name!r}{why} cannot work here: {result.reason}")
         if isinstance(result, Broken):
-            raise PluginError(f"{_label(kind, offer)}, {why}, is faulty: {result.error}")
+            raise PluginError(f"{_label(kind, offer)}{why} is faulty: {result.error}")
 
     def _announce(self, kind: Kind, offer: Offer, passed: Mapping[str, Unsupported | Broken]) -> None:
         """Warn of a fallback, and of faulty drivers passed over; not again while it is the same on this host."""

@@ -76,7 +76,10 @@ class Handle:
 
     def freeze(self) -> None:
         """Refuse, rather than leave processes running that were to stop."""
-        raise Unsupported(f"cannot freeze {self._path}: the cgroup driver none has no groups")
+        raise Unsupported(
+            "the cgroup driver none has no groups",
+            hint="make the container with another --cgroup; swapbox info --why tells which work here",
+        )
 
     def thaw(self) -> None:
         """Do nothing: nothing can be frozen."""
