@@ -287,7 +287,7 @@ def _subnet(text: str) -> tuple[int, int]:
     except (OSError, ValueError):
         prefix = -1
     if not 0 <= prefix <= bits or not (length.isascii() and length.isdigit()):
-        raise ValueError(f"expected an address and a prefix length such as 10.10.0.0/16")
+        raise ValueError("expected an address and a prefix length such as 10.10.0.0/16")
     return prefix, bits
 
 

@@ -148,7 +148,7 @@ _DRIVER_OPTIONS = (
     ("--cgroup", "cgroup", "Cgroup controller."),
     ("--log-driver", "logging", "Log driver."),
     ("--registry", "registry", "Registry driver."),
-    ("--network-driver", "network_driver", "Network driver."),
+    ("--network-driver", "network_driver", "Driver of the network where none is named."),
     ("--volume-driver", "volume_driver", "Volume driver."),
 )
 
