@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +15,7 @@ from swapbox.containers.files import runtime_files
 from swapbox.containers.network_files import drop_lines
 from swapbox.containers.records import Container, RunState
 from swapbox.drivers.network import Endpoint, Subnet
+from swapbox.drivers.network import Network as DriverNetwork
 from swapbox.engine import Engine
 from swapbox.errors import Conflict, NotFound, PluginError
 from swapbox.linux.process import Process, boot_id
@@ -32,9 +33,17 @@ class Driver:
 
     def __init__(self) -> None:
         self.connected: dict[str, Path | None] = {}
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def connect(self, netns: Path, endpoint: Endpoint) -> None:
         self.connected[endpoint.id] = netns
+
+    def reconcile(self, networks: Collection[DriverNetwork], live: Callable[[], Collection[Endpoint]]) -> int:
+        self.meanwhile()
+        lost = self.connected.keys() - {endpoint.id for endpoint in live()}
+        for identity in lost:
+            del self.connected[identity]
+        return len(lost)
 
     def disconnect(self, netns: Path | None, endpoint: Endpoint) -> None:
         self.connected.pop(endpoint.id, None)
@@ -136,6 +145,34 @@ def test_looking_at_a_network_warns_of_what_cannot_be_freed(world: World) -> Non
     assert endpoints.connected(world.engine, FRONT) == []
     assert world.warnings == ["container web: cannot free network: no driver gone"]
     assert world.leases(container) == ["back"]
+
+
+def test_networks_without_a_driver_keep_no_other_from_being_tidied(world: World) -> None:
+    held(world)
+    world.driver.connected["lost"] = None
+    assert world.engine.networks.tidy() == 1
+    assert world.warnings[-1] == "networks of gone: no driver gone"
+
+
+def test_a_container_that_starts_while_others_are_tidied_up_stays_connected(world: World) -> None:
+    container = world.container(FRONT, init=myself())
+
+    def start() -> None:
+        leased = endpoints.lease(world.engine, container)
+        world.driver.connect(Path("/"), leased[0].endpoint)
+
+    world.driver.meanwhile = start
+    assert world.engine.networks.tidy() == 0
+    assert len(world.driver.connected) == 1
+
+
+def test_what_is_started_again_is_not_taken_for_dead(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    container = world.container(FRONT)
+    endpoints.lease(world.engine, container)
+    world.engine.records.change(container.id, init=myself(), monitor=myself(), boot=boot_id())
+    monkeypatch.setattr(world.engine.containers, "find", lambda _id: container)  # as it was a moment ago
+    assert endpoints.connected(world.engine, FRONT) == []
+    assert world.leases(container) == ["front"]
 
 
 # -- joining and leaving ------------------------------------------------------------------------------------------

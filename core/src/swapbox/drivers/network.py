@@ -16,7 +16,7 @@ So :meth:`NetworkDriver.connect` makes of a network whatever is missing, and :me
 removes what nobody needs any more.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -141,8 +141,12 @@ class NetworkDriver(Protocol):
         """
         ...
 
-    def reconcile(self, networks: Collection[Network], live: Collection[Endpoint]) -> int:
-        """Free what belongs to no live endpoint of these networks; return how many things were freed."""
+    def reconcile(self, networks: Collection[Network], live: Callable[[], Collection[Endpoint]]) -> int:
+        """Free what belongs to no live endpoint of these networks; return how many things were freed.
+
+        Containers start meanwhile, each written down before anything is made of it. So look what is on the host
+        first and ask ``live`` then, as often as you like: what was there and belongs to none of these is nobody's.
+        """
         ...
 
     def close(self) -> None:

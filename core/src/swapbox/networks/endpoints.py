@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from swapbox.containers.config import Attachment
+from swapbox.containers.files import container_lock
 from swapbox.drivers.network import Endpoint, PublishedPort
 from swapbox.drivers.network import Network as DriverNetwork
 from swapbox.errors import Conflict, InvalidInput, NotFound, SwapboxError, Unavailable
@@ -299,6 +300,16 @@ def _connected(engine: Engine, network: Network) -> Iterator[EndpointRow]:
             yield row
             continue
         try:
-            disconnect_all(engine, container)
+            _free(engine, container.id)
+        except NotFound:  # removed just now
+            continue
         except SwapboxError as error:  # it keeps what it holds, and nobody else is kept from anything
             engine.warn(f"container {container.name}: cannot free network: {error.message}")
+
+
+def _free(engine: Engine, container_id: str) -> None:
+    """Free what a dead container holds, unless it starts: whoever starts it leases under the same lock."""
+    with container_lock(engine.paths.container(container_id)):
+        container = engine.records.find(container_id)
+        if container.state.monitor is None and container.state.init is None:
+            disconnect_all(engine, container)

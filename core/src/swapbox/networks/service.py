@@ -10,14 +10,15 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from swapbox.drivers.network import Subnet
 from swapbox.errors import Conflict, NotFound, PermissionDenied, SwapboxError
-from swapbox.networks.records import EndpointRow, Network, NetworkRecords
+from swapbox.networks.records import Network, NetworkRecords
 
 if TYPE_CHECKING:
-    from swapbox.drivers.network import NetworkDriver
+    from swapbox.drivers.network import Endpoint, NetworkDriver
     from swapbox.engine import Engine
 
 
@@ -191,24 +192,30 @@ class Networks:
 
         :return: how many things were freed.
         """
-        from swapbox.networks.endpoints import connected, for_driver
+        from swapbox.networks.endpoints import connected
 
-        records, live = self.records, list[EndpointRow]()
+        records = self.records
         freed = self._tidy_networks()
         for row in records.lost():
             records.forget(row.container)
             freed += 1
         networks = records.all()
         for network in networks:
-            live += connected(self._engine, network)
+            connected(self._engine, network)  # frees what the dead hold
         for name in {network.driver for network in networks}:
             own = [network.for_driver() for network in networks if network.driver == name]
-            endpoints = [for_driver(row) for row in live if row.network.driver == name]
             try:
-                freed += self._engine.selector.open("network", made_with=name).reconcile(own, endpoints)
+                driver = self._engine.selector.open("network", made_with=name)
+                freed += driver.reconcile(own, partial(self._held, name))
             except SwapboxError as error:
                 self._engine.warn(f"networks of {name}: {error.message}")
         return freed
+
+    def _held(self, driver: str) -> list[Endpoint]:
+        """Return the places of a driver's networks that are anybody's now."""
+        from swapbox.networks.endpoints import for_driver
+
+        return [for_driver(row) for row in self.records.endpoints() if row.id and row.network.driver == driver]
 
     def _tidy_networks(self) -> int:
         half_made = [network for network in self.records.all() if network.state != "ready"]

@@ -74,9 +74,9 @@ class NetworkDriverContract:
         driver.create_network(network)
         if driver.namespace(network) == "private":
             driver.connect(netns, endpoint)
-        driver.reconcile([network], [endpoint])
-        driver.reconcile([network], [])
-        assert driver.reconcile([network], []) == 0
+        driver.reconcile([network], lambda: [endpoint])
+        driver.reconcile([network], list)
+        assert driver.reconcile([network], list) == 0
         driver.remove_network(network)
 
     def test_disconnecting_what_was_never_connected_is_fine(
@@ -219,6 +219,24 @@ class NetworksContract(NetworkDriverContract):
         wait_until(lambda: names_of_links() == before, "no link is left")
         driver.remove_network(network)
 
+    def test_a_container_that_comes_while_the_dead_are_looked_for_stays_connected(
+        self, driver: NetworkDriver, network: Network, endpoint: Endpoint, places: tuple[Host, Host]
+    ) -> None:
+        driver.create_network(network)
+        live: list[Endpoint] = []
+
+        def ask() -> list[Endpoint]:
+            before = list(live)
+            if not live:
+                live.append(endpoint)
+                driver.connect(netns_of(places[0]), endpoint)
+            return before
+
+        assert driver.reconcile([network], ask) == 0
+        with serving(None, 80):
+            assert reaches(places[0], "10.77.0.1", 80)
+        driver.remove_network(network)
+
     def test_removing_networks_leaves_the_host_as_it_was(
         self, driver: NetworkDriver, network: Network, endpoint: Endpoint, places: tuple[Host, Host]
     ) -> None:
@@ -275,10 +293,10 @@ class PortsContract(NetworksContract):
     ) -> None:
         driver.create_network(network)
         driver.connect(netns_of(places[0]), endpoint)
-        assert driver.reconcile([network], [endpoint]) == 0
+        assert driver.reconcile([network], lambda: [endpoint]) == 0
         with serving(places[0], 80):
             assert reaches(None, "127.0.0.1", 8080)
-            assert driver.reconcile([network], []) > 0
+            assert driver.reconcile([network], list) > 0
             assert not reaches(None, "127.0.0.1", 8080, seconds=0.3)
         driver.remove_network(network)
 

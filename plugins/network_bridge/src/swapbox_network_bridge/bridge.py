@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +55,18 @@ def remove(network: Network) -> None:
             _delete(route, index)
 
 
-def reconcile(network: Network, live: Collection[Endpoint]) -> int:
+def reconcile(network: Network, live: Callable[[], Collection[Endpoint]]) -> int:
     """Remove the ports of a bridge that belong to no live endpoint; return how many there were."""
-    own, kept = settings(network), {port_name(endpoint) for endpoint in live}
+    own = settings(network)
     with _route(f"look at the bridge {own.bridge}") as route:
         index = _index(route, own.bridge)
         if index is None:
             return 0
+        ports = list(_ports(route, index))
+        kept = {port_name(endpoint) for endpoint in live()}
         lost = [
             port["index"]
-            for port in _ports(route, index)
+            for port in ports
             if port.get_attr("IFLA_IFNAME").startswith("veth") and port.get_attr("IFLA_IFNAME") not in kept
         ]
         return sum(_delete(route, port) for port in lost)

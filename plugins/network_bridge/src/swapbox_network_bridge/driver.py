@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from swapbox.drivers.network import Connection, Endpoint, NamespaceMode, Network
@@ -71,14 +71,13 @@ class Driver:
         bridge.remove(network)
         self._firewall.remove_network(network)
 
-    def reconcile(self, networks: Collection[Network], live: Collection[Endpoint]) -> int:
+    def reconcile(self, networks: Collection[Network], live: Callable[[], Collection[Endpoint]]) -> int:
         """Remove links and rules of endpoints that are not alive."""
         from swapbox_network_bridge import bridge
 
         freed = 0
         for network in networks:
-            own = [endpoint for endpoint in live if endpoint.network.id == network.id]
-            freed += bridge.reconcile(network, own) + self._firewall.reconcile(network, own)
+            freed += bridge.reconcile(network, live) + self._firewall.reconcile(network, live)
         return freed
 
     @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from swapbox.drivers.network import Endpoint, Network
@@ -33,7 +33,7 @@ class Firewall(Protocol):
         """Remove what :meth:`publish` made; that there is nothing is fine."""
         ...
 
-    def reconcile(self, network: Network, live: Collection[Endpoint]) -> int:
+    def reconcile(self, network: Network, live: Callable[[], Collection[Endpoint]]) -> int:
         """Remove the rules of endpoints that are not alive; return how many had any."""
         ...
 

@@ -55,15 +55,11 @@ class Iptables:
         for program in self._programs:
             _remove(program, lambda name: name == _ports_name(endpoint))
 
-    def reconcile(self, network: Network, live: Collection[Endpoint]) -> int:
+    def reconcile(self, network: Network, live: Callable[[], Collection[Endpoint]]) -> int:
         """Remove the rules of endpoints that are not alive; return how many had any."""
-        kept = {_ports_name(endpoint) for endpoint in live}
-        lost = {
-            name
-            for program in self._programs
-            for name in _own_chains(program, "nat", f"SB-P-{_mark(network)}")
-            if name not in kept
-        }
+        mark = f"SB-P-{_mark(network)}"
+        lost = {name for program in self._programs for name in _own_chains(program, "nat", mark)}
+        lost -= {_ports_name(endpoint) for endpoint in live()}
         for program in self._programs if lost else ():
             _remove(program, lost.__contains__)
         return len(lost)

@@ -8,7 +8,7 @@ without any knowing the others.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from swapbox.drivers.network import Endpoint, Network, PublishedPort
 from swapbox.errors import Unavailable
@@ -69,10 +69,11 @@ class Nft:
         """Remove what :meth:`publish` made; that there is nothing is fine."""
         _remove(ports_table_name(endpoint))
 
-    def reconcile(self, network: Network, live: Collection[Endpoint]) -> int:
+    def reconcile(self, network: Network, live: Callable[[], Collection[Endpoint]]) -> int:
         """Remove the rules of endpoints that are not alive; return how many had any."""
-        kept = {table_name(network), *(ports_table_name(endpoint) for endpoint in live)}
-        return sum(_remove(name) for name in self._tables(network) if name not in kept)
+        names = self._tables(network)
+        kept = {table_name(network), *(ports_table_name(endpoint) for endpoint in live())}
+        return sum(_remove(name) for name in names if name not in kept)
 
     def _tables(self, network: Network) -> list[str]:
         own = table_name(network)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from swapbox.drivers.network import Connection, Endpoint, NamespaceMode, Network
@@ -45,7 +45,7 @@ class Driver:
     def disconnect(self, netns: Path | None, endpoint: Endpoint) -> None:
         """Do nothing: nothing was made."""
 
-    def reconcile(self, networks: Collection[Network], live: Collection[Endpoint]) -> int:
+    def reconcile(self, networks: Collection[Network], live: Callable[[], Collection[Endpoint]]) -> int:
         """Free nothing: nothing is held."""
         return 0
 
