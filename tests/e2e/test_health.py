@@ -30,6 +30,12 @@ def test_a_check_that_succeeds_makes_it_healthy_and_its_output_is_kept(swapbox: 
     last = health(swapbox, "well")["Log"][-1]
     assert (last["ExitCode"], last["Output"]) == (0, "fine\n0\n")
     assert "(healthy)" in swapbox.ok("ps")
+    actions = swapbox.ok(
+        "events", "--since", "1m", "--until", "0s", "-f", "container=well", "--format", "{{.Action}}"
+    )
+    command = "/bin/sh -c echo fine; id -u"
+    told = [f"exec_create: {command}", f"exec_start: {command}", "exec_die", "health_status: healthy"]
+    assert told == actions.splitlines()[2:6]
 
 
 def test_so_many_failures_in_a_row_make_it_unhealthy_and_a_success_healthy_again(swapbox: Sandbox) -> None:

@@ -40,7 +40,7 @@ def _created_at(step: Step, _view: View) -> str:
 
 def _since(step: Step, view: View) -> str:
     moment = _seconds(step) * SECOND
-    return age(view.now - moment) if moment > _FIRST_YEAR else ""
+    return age(view.now - moment) if moment > _FIRST_YEAR else "N/A"
 
 
 def _command(step: Step, view: View) -> str:

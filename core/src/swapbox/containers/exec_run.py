@@ -6,7 +6,7 @@ imports what runs it: so this module wants neither records nor database.
 
 import _socket
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from swapbox.containers.client import Client
@@ -82,21 +82,18 @@ class ExecRun:
         """Remove the socket, and tell the clients."""
         with self.engine.timed("teardown"):
             (self.engine.paths.container_run(self._place.id) / socket_name(self._exec_id)).unlink(missing_ok=True)
-            _happened(self.engine, self._place, "exec_die", execID=self._exec_id, exitCode=str(exit_code(status)))
+            tell_end(self.engine, self._place, self._exec_id, exit_code(status))
         tell_timings(self.engine, self.session.clients)
         self.session.end(status)
 
 
 def _start(engine: "Engine", place: Place, order: Mapping[str, Any]) -> Launch:
     process, exec_id = order["process"], order["exec_id"]
-    command = f"{process['args'][0]} {' '.join(process['args'][1:])}"  # with a space at the end, as Docker
-    _happened(engine, place, f"exec_create: {command}", execID=exec_id)
+    tell_exec(engine, place, process["args"], exec_id)
     pipes = Pipes.open(terminal=process["terminal"], stdin=order["stdin"])
     pid = run_process(engine, place, process, pipes.stdio, console=pipes.console_fd)
     streams = pipes.kept()
-    listener = _listen(engine, place, exec_id, pid)
-    _happened(engine, place, f"exec_start: {command}", execID=exec_id)
-    return Launch(pid, streams, listener, None)
+    return Launch(pid, streams, _listen(engine, place, exec_id, pid), None)
 
 
 def _listen(engine: "Engine", place: Place, exec_id: str, pid: int) -> _socket.socket:
@@ -105,6 +102,18 @@ def _listen(engine: "Engine", place: Place, exec_id: str, pid: int) -> _socket.s
     except FileNotFoundError:  # torn down, and the command with it
         os.waitpid(pid, 0)
         raise Conflict(f"container {place.id} is not running") from None
+
+
+def tell_exec(engine: "Engine", place: Place, args: Sequence[str], exec_id: str) -> None:
+    """Tell that a command is about to run; as Docker, also when that turns out to be impossible."""
+    command = f"{args[0]} {' '.join(args[1:])}"  # with a space at the end of one without arguments
+    for action in ("exec_create", "exec_start"):
+        _happened(engine, place, f"{action}: {command}", execID=exec_id)
+
+
+def tell_end(engine: "Engine", place: Place, exec_id: str, code: int) -> None:
+    """Tell that a command has ended."""
+    _happened(engine, place, "exec_die", execID=exec_id, exitCode=str(code))
 
 
 def _happened(engine: "Engine", place: Place, action: str, **attributes: str) -> None:

@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from swapbox.containers.checker import Checker
 from swapbox.containers.config import Healthcheck
 from swapbox.containers.events import happened
 from swapbox.containers.healthcheck import effective
 from swapbox.containers.records import Container, Health, Probe
+from swapbox.containers.session import exit_code
 from swapbox.durations import SECOND
 from swapbox.errors import CommandNotExecutable, SwapboxError
 
@@ -93,11 +94,11 @@ def command(check: Healthcheck, shell: Sequence[str]) -> list[str]:
 
 def _run(engine: Engine, container: Container, config: Healthcheck) -> Probe:
     from swapbox.containers.exec_order import Place
-    from swapbox.containers.exec_run import run_process
+    from swapbox.containers.exec_run import run_process, tell_end, tell_exec
     from swapbox.containers.execute import process_of
     from swapbox.drivers.isolation import Stdio
 
-    details = {
+    details: dict[str, Any] = {
         "args": command(config, container.config.shell_form),
         "env": (),
         "workdir": "",
@@ -106,17 +107,20 @@ def _run(engine: Engine, container: Container, config: Healthcheck) -> Probe:
         "privileged": False,
         "console_size": None,
     }
+    place, exec_id = Place.of(container), os.urandom(32).hex()
     start = time.time_ns()
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     ours, theirs = os.pipe()
     try:
         process = process_of(engine, container, details)
-        pid = run_process(engine, Place.of(container), process, Stdio(null, theirs, theirs))
+        tell_exec(engine, place, details["args"], exec_id)
+        pid = run_process(engine, place, process, Stdio(null, theirs, theirs))
     except CommandNotExecutable as error:
         return Probe(start, time.time_ns(), -1, error.message)
     os.close(theirs)
     output, in_time = _output(pid, ours, config.timeout)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = exit_code(os.waitpid(pid, 0)[1])
+    tell_end(engine, place, exec_id, code)
     if not in_time:
         code, output = -1, f"Health check exceeded timeout ({config.timeout / SECOND:g}s)"
     return Probe(start, time.time_ns(), code, output)
