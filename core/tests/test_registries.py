@@ -125,6 +125,34 @@ def test_what_is_blocked_is_refused_before_anybody_is_asked(hosts: Hosts) -> Non
     assert rule_for(rules, Reference.parse("ghcr.io/x"))[0] == "ghcr.io"
 
 
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        ("GHCR.IO/team/app", "ghcr.io/team"),
+        ("ghcr.io:443/team/app", "ghcr.io/team"),
+        ("Ghcr.io:00443/team/app", "ghcr.io"),
+        ("ghcr.io/team/app", "GHCR.io:443/team"),
+        ("registry-1.docker.io/library/alpine", "docker.io"),
+        ("Index.Docker.io/library/alpine", "docker.io/library"),
+        ("registry-1.docker.io:443/library/alpine", "docker.io"),
+        ("[2001:DB8::1]:443/team/app", "[2001:db8::1]"),
+    ],
+)
+def test_no_other_way_to_write_a_host_leads_past_a_rule(hosts: Hosts, name: str, prefix: str) -> None:
+    reference = Reference.parse(name)
+    with pytest.raises(PermissionDenied, match="is blocked"):
+        rule_for({prefix: Rule(blocked=True)}, reference)
+    with pytest.raises(NotFound):
+        Mirrored(hosts, {prefix: Rule(mirrors=("one.lan:5000/x",))}, warn=pytest.fail).resolve(reference)
+    assert [place.partition("/")[0] for _, place in hosts.asked] == ["one.lan:5000", reference.host]
+    assert hosts.asked[0][1].endswith(name.rpartition("/")[2])
+
+
+@pytest.mark.parametrize("name", ["ghcr.io:5000/app", "xghcr.io/app", "ghcr.io.lan/app", "ghcr.io:4430/app"])
+def test_another_registry_is_none_of_a_rules(name: str) -> None:
+    rule_for({"ghcr.io": Rule(blocked=True)}, Reference.parse(name))
+
+
 def test_a_push_goes_where_the_rule_leads_and_to_no_mirror(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(

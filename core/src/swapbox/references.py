@@ -10,6 +10,7 @@ from typing import NamedTuple
 from swapbox.errors import InvalidReference
 
 DEFAULT_HOST = "docker.io"
+HUB_HOSTS = frozenset({DEFAULT_HOST, "index.docker.io", "registry-1.docker.io"})
 DEFAULT_TAG = "latest"
 
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
@@ -17,6 +18,7 @@ _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_HTTPS_PORT = "443"
 _PATH_LIMIT = 255
 _TRANSPORT = re.compile(r"([a-z][a-z0-9-]*):(/(?!/)[^:@\0-\37]*)(?::([^@\s\0-\37]+))?(?:@(.*))?", re.DOTALL)
 _FILE_LIMIT = 4095
@@ -121,6 +123,17 @@ class Reference(NamedTuple):
 def is_host(text: str) -> bool:
     """Say whether a text is a host with an optional port."""
     return _HOST.fullmatch(text) is not None
+
+
+def canonical_host(host: str) -> str:
+    """Return a registry's host in small letters, without the usual port, and ``docker.io`` for Docker Hub's."""
+    name, colon, port = host.lower().rpartition(":")
+    if not colon or port.endswith("]"):  # an IPv6 address without a port
+        name, port = host.lower(), ""
+    port = port.lstrip("0")
+    if port in ("", _HTTPS_PORT):
+        return DEFAULT_HOST if name in HUB_HOSTS else name
+    return f"{name}:{port}"
 
 
 def _invalid(what: str) -> InvalidReference:

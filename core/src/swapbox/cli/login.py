@@ -10,7 +10,7 @@ import click
 from swapbox.cli.app import ClientError, driver_options, engine_of, print_error
 from swapbox.errors import InvalidInput, PermissionDenied, SwapboxError, Unavailable, Unsupported
 from swapbox.images.registries import is_offline
-from swapbox.references import DEFAULT_HOST, is_host
+from swapbox.references import DEFAULT_HOST, HUB_HOSTS, is_host
 
 if TYPE_CHECKING:
     from swapbox.drivers.registry import LoginDriver
@@ -175,4 +175,4 @@ def _host(server: str | None) -> str:
     host = rest.partition("/")[0].rpartition("@")[2]
     if not is_host(host):
         raise InvalidInput(f"invalid registry {server!r}", hint="write its host: registry.example:5000")
-    return DEFAULT_HOST if host in ("index.docker.io", "registry-1.docker.io") else host
+    return DEFAULT_HOST if host in HUB_HOSTS else host

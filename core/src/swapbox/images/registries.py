@@ -15,7 +15,7 @@ from swapbox.config import Rule
 from swapbox.descriptors import MANIFEST_LIMIT, Descriptor
 from swapbox.errors import InvalidInput, NotFound, PermissionDenied, SwapboxError, Unavailable
 from swapbox.images import manifests
-from swapbox.references import Reference
+from swapbox.references import Reference, canonical_host
 
 if TYPE_CHECKING:
     from swapbox.drivers.registry import BlobReader, RegistryDriver
@@ -72,8 +72,9 @@ def rule_for(rules: Mapping[str, Rule], reference: Reference) -> tuple[str, Rule
 
     :raises PermissionDenied: the rule says that it is blocked.
     """
-    for prefix in sorted(rules, key=len, reverse=True):
-        if prefix != "*" and f"{reference.name}/".startswith(f"{prefix}/"):
+    name = _canonical(reference.name)
+    for prefix in sorted(rules, key=lambda prefix: len(_canonical(prefix)), reverse=True):
+        if prefix != "*" and f"{name}/".startswith(f"{_canonical(prefix)}/"):
             break
     else:
         prefix = "*"
@@ -86,9 +87,16 @@ def rule_for(rules: Mapping[str, Rule], reference: Reference) -> tuple[str, Rule
     return prefix, rule
 
 
+def _canonical(name: str) -> str:
+    """Return the beginning of a name, so that no other way to write its host leads past a rule."""
+    host, slash, path = name.partition("/")
+    return f"{canonical_host(host)}{slash}{path}"
+
+
 def _moved(reference: Reference, prefix: str, place: str) -> Reference:
     """Return a reference with another beginning of its name."""
-    rest = f"/{reference.name}" if prefix == "*" else reference.name.removeprefix(prefix)
+    name = _canonical(reference.name)
+    rest = f"/{name}" if prefix == "*" else name.removeprefix(_canonical(prefix))
     host, _, path = f"{place}{rest}".partition("/")
     return reference._replace(host=host, path=path)
 
@@ -139,7 +147,7 @@ class Mirrored:
         with self._lock:
             if reference not in self._places:
                 prefix, rule = rule_for(self._rules, reference)
-                places = [*rule.mirrors, rule.location or ("" if prefix == "*" else prefix)]
+                places = [*rule.mirrors, rule.location]
                 self._places[reference] = [
                     _moved(reference, prefix, place) if place else reference for place in places
                 ]
