@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from swapbox.descriptors import Descriptor
+from swapbox.descriptors import OCI_INDEX, Descriptor, digest_of
 from swapbox.errors import DataError, InvalidInput, NotFound, SwapboxError, Unavailable, Unsupported
 from swapbox.references import Reference
 from swapbox.testing import images
 from swapbox.testing.publish import write_layout
+from swapbox_registry_layout.directory import Directory
 from swapbox_registry_layout.driver import Driver
 from swapbox_registry_layout.parts import Part
 
@@ -98,6 +99,33 @@ def test_the_only_image_needs_no_name(docker: Driver, oci: Driver, tmp_path: Pat
     write_layout(tmp_path / "both", {"1.0": ONE, "2.0": TWO})
     with pytest.raises(NotFound):
         oci.resolve(Reference.parse(f"oci:{tmp_path}/both"))
+
+
+def test_an_index_that_is_named_a_thousand_times_is_read_once(
+    oci: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below: list[Descriptor] = []
+    for _ in range(3):
+        index = {"schemaVersion": 2, "manifests": [one.to_json() for one in below * 1000]}
+        data = json.dumps(index).encode()
+        below = [Descriptor(OCI_INDEX, digest_of(data), len(data))]
+        blob = tmp_path / "layout/blobs/sha256" / below[0].digest[7:]
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        blob.write_bytes(data)
+    (tmp_path / "layout/oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (tmp_path / "layout/index.json").write_text(json.dumps({"manifests": [below[0].to_json()]}))
+    read: list[str] = []
+    real = Directory.read
+
+    def noted(self: Directory, name: str) -> bytes:
+        read.append(name)
+        assert len(read) < 100
+        return real(self, name)
+
+    monkeypatch.setattr(Directory, "read", noted)
+    with pytest.raises(NotFound):
+        oci.resolve(Reference.parse(f"oci:{tmp_path}/layout@sha256:{'0' * 64}"))
+    assert len(set(read)) == len(read) == 5
 
 
 def test_layers_that_are_links_are_read(docker: Driver, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from swapbox.descriptors import INDEXES, Descriptor, digest_of
@@ -150,11 +150,19 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 
 def _all(layout: _Layout) -> Iterator[Descriptor]:
-    """Yield the descriptors of all manifests and indexes."""
-    level = [one.descriptor for one in layout.found]
+    """Yield the descriptors of all manifests and indexes, each once however often it is named."""
+    level: Iterable[Descriptor] = (one.descriptor for one in layout.found)
+    seen: set[str] = set()
     for _ in range(_DEPTH):
-        yield from level
-        level = [below for one in level if one.media_type in INDEXES for below in _below(layout.source, one)]
+        indexes = []
+        for one in level:
+            if one.digest in seen:
+                continue
+            seen.add(one.digest)
+            yield one
+            if one.media_type in INDEXES:
+                indexes.append(one)
+        level = (below for index in indexes for below in _below(layout.source, index))
 
 
 def _below(source: Source, index: Descriptor) -> list[Descriptor]:
