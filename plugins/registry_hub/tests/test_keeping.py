@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from swapbox.errors import DataError, InvalidInput, Unavailable
+from swapbox.errors import DataError, InvalidInput, SwapboxError, Unavailable
 from swapbox_registry_hub import json_edit
 from swapbox_registry_hub.credentials import HUB_KEY, Credentials, Keyring
 from swapbox_registry_hub.helpers import Helper
@@ -160,6 +160,16 @@ def test_a_link_stays_a_link_and_the_file_becomes_private(keyring: Keyring, tmp_
     assert AUTH in target.read_text()
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert os.listdir(target.parent) == [target.name]
+
+
+def test_a_link_to_itself_is_an_error_and_stays_one(tmp_path: Path) -> None:
+    said: list[str] = []
+    keyring = Keyring(environ={"DOCKER_CONFIG": str(tmp_path)}, warn=said.append)
+    keyring.path.symlink_to(keyring.path)
+    with pytest.raises(SwapboxError, match=r"cannot write .*: Too many levels of symbolic links"):
+        keyring.store("ghcr.io", ANN)
+    assert keyring.path.is_symlink()
+    assert "cannot read" in said[0]
 
 
 def test_what_a_killed_log_in_has_left_goes_with_the_next(keyring: Keyring, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -33,7 +34,7 @@ def change(path: Path, edit: Callable[[str], str]) -> bool:
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        real = path.resolve()
+        real = _resolved(path)
         with _locked(real.parent):
             old = real.read_bytes() if real.exists() else b""
             new = edit(_document(old, path)).encode()
@@ -43,6 +44,13 @@ def change(path: Path, edit: Callable[[str], str]) -> bool:
     except OSError as error:
         raise from_os_error(error, f"write {path}") from error
     return True
+
+
+def _resolved(path: Path) -> Path:
+    real = Path(os.path.realpath(path))
+    if real.is_symlink():  # it leads back to itself, which Path.resolve makes a RuntimeError of
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return real
 
 
 def _document(data: bytes, path: Path) -> str:
