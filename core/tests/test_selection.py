@@ -38,10 +38,17 @@ def spec(
     probe: ProbeResult | Callable[[DriverContext], ProbeResult] | None = None,
     factory: Callable[[DriverContext], Any] = FakeDriver,
     options: tuple[Option, ...] = (),
+    capabilities: frozenset[str] = frozenset(),
 ) -> StorageDriverSpec:
     asked = probe if callable(probe) else always if probe is None else lambda _context: probe
     return StorageDriverSpec(
-        name=name, summary="", factory=factory, probe=asked, priority=priority, options=options
+        name=name,
+        summary="",
+        factory=factory,
+        probe=asked,
+        priority=priority,
+        options=options,
+        capabilities=capabilities,
     )
 
 
@@ -230,6 +237,15 @@ def test_without_any_driver_the_hint_says_how_plugins_are_found(host: Host) -> N
     with pytest.raises(NotFound, match="no storage driver is installed") as caught:
         host.selector().choose("storage")
     assert "pip install" in str(caught.value.hint)
+
+
+def test_a_driver_that_is_used_by_name_is_never_the_default(host: Host) -> None:
+    special = spec("special", 99, capabilities=frozenset({"by-name"}))
+    assert host.selector(special, spec("usual", 1)).choose("storage").name == "usual"
+    alone = host.selector(special)
+    with pytest.raises(NotFound, match="no storage driver is installed but those to be named: special"):
+        alone.choose("storage")
+    assert alone.choose("storage", name="special").name == "special"
 
 
 def test_two_plugins_with_the_best_driver_are_an_error(host: Host) -> None:

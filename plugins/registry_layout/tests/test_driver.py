@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from swapbox.descriptors import OCI_INDEX, Descriptor, digest_of
+from swapbox.drivers.common import BY_NAME
 from swapbox.errors import DataError, InvalidInput, NotFound, SwapboxError, Unavailable, Unsupported
 from swapbox.references import Reference
 from swapbox.testing import images
 from swapbox.testing.publish import write_layout
+from swapbox_registry_layout import swapbox_registries
 from swapbox_registry_layout.directory import Directory
 from swapbox_registry_layout.driver import Driver
 from swapbox_registry_layout.parts import Part
@@ -99,6 +101,10 @@ def test_the_only_image_needs_no_name(docker: Driver, oci: Driver, tmp_path: Pat
     write_layout(tmp_path / "both", {"1.0": ONE, "2.0": TWO})
     with pytest.raises(NotFound):
         oci.resolve(Reference.parse(f"oci:{tmp_path}/both"))
+
+
+def test_images_that_are_in_no_file_are_never_looked_for_in_one() -> None:
+    assert all(BY_NAME in offer.capabilities for offer in swapbox_registries())
 
 
 def test_an_index_that_is_named_a_thousand_times_is_read_once(

@@ -22,6 +22,10 @@ FALLBACK_BELOW = 50
 """A driver of lower priority is a fallback: when it is used because a better one cannot be, the user is told."""
 
 
+BY_NAME = "by-name"
+"""The capability, in any kind, of a driver that serves who names it and is never the default."""
+
+
 class Supported(NamedTuple):
     """The host can carry this driver."""
 
@@ -88,7 +92,7 @@ class DriverSpec(Generic[DriverT_co]):
     :param factory: imports the heavy module and returns the driver.
     :param probe: says whether this host can carry the driver; must be fast and leave nothing behind.
     :param api: the (major, minor) of the interface the driver was written against.
-    :param capabilities: names of the optional powers it has, documented in the kind's module.
+    :param capabilities: names of the optional powers it has, documented in the kind's module, and :data:`BY_NAME`.
     :param priority: the highest supported one is the default; built-ins use 0 to 100, and a fallback, whose use
         the user is told of, has less than :data:`FALLBACK_BELOW`.
     :param options: the settings it understands.

@@ -13,7 +13,8 @@ for each manifest, and for the index if there is one: what names something comes
 caller goes on with a blob that breaks off: it calls ``push_blob`` once more.
 
 A reference with a transport, ``oci:/path:tag``, goes to the driver of that name, whatever driver is usual:
-``host`` is empty then, and ``path`` and ``tag`` mean what that driver says they do (docs/decisions/0014).
+``host`` is empty then, and ``path`` and ``tag`` mean what that driver says they do (docs/decisions/0014). A driver
+that finds nothing else has the capability ``by-name``, and is never the usual one.
 
 Optional powers, named in ``RegistrySpec.capabilities``: ``push`` is :class:`PushDriver`, ``login`` is
 :class:`LoginDriver`; ``local`` says that the driver asks nobody else: it is used offline too, and the

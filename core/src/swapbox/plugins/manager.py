@@ -128,9 +128,10 @@ class Plugins:
         return found[0]
 
     def none_installed(self, kind: Kind) -> NotFound:
-        """Return the error for a kind of which no driver is on offer."""
+        """Return the error for a kind of which no driver is on offer, or none but those that are used by name."""
+        names = ", ".join(sorted(offer.spec.name for offer in self.offers(kind)))
         return NotFound(
-            f"no {NAMES[kind].title} is installed",
+            f"no {NAMES[kind].title} is installed{names and f' but those to be named: {names}'}",
             hint=self._troubles() or "plugins are found by their installed metadata: pip install swapbox",
         )
 

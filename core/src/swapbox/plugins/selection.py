@@ -11,7 +11,16 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, overload
 
 from swapbox.config import Config
-from swapbox.drivers.common import FALLBACK_BELOW, Broken, DriverContext, Kind, ProbeResult, Supported, Unsupported
+from swapbox.drivers.common import (
+    BY_NAME,
+    FALLBACK_BELOW,
+    Broken,
+    DriverContext,
+    Kind,
+    ProbeResult,
+    Supported,
+    Unsupported,
+)
 from swapbox.errors import InvalidInput, NotFound, PluginError, SwapboxError, describe
 from swapbox.errors import Unsupported as UnsupportedError
 from swapbox.paths import Paths, is_unprivileged
@@ -253,7 +262,7 @@ class Selector:
     def _best(self, kind: Kind) -> Choice:
         """Return the highest priority that the host carries; say what was passed over for a fallback."""
         passed: dict[str, Unsupported | Broken] = {}
-        for name in [offer.spec.name for offer in self._ranked(kind)]:
+        for name in [offer.spec.name for offer in self._ranked(kind) if BY_NAME not in offer.spec.capabilities]:
             offer = self._plugins.offer(kind, name)
             result = self._probe(kind, offer)
             if isinstance(result, Supported):

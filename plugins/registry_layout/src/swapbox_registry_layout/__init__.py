@@ -16,8 +16,9 @@ _SUMMARIES = {
 @hookimpl
 def swapbox_registries() -> Iterator[RegistrySpec]:
     """Offer a driver for each transport."""
+    powers = frozenset({"local", "by-name"})
     for name, summary in _SUMMARIES.items():
-        yield RegistrySpec(name=name, summary=summary, factory=_opener(name), capabilities=frozenset({"local"}))
+        yield RegistrySpec(name=name, summary=summary, factory=_opener(name), capabilities=powers)
 
 
 def _opener(name: str) -> Callable[[DriverContext], RegistryDriver]:
