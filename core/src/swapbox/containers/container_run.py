@@ -69,7 +69,7 @@ class ContainerRun:
         ended = RunState(status="exited", exit_code=code, finished=time.time_ns())
         with self.engine.timed("teardown"):
             # Should this process be killed before it is done, whoever ends its work finds the code.
-            self.engine.records.change(self.container.id, exit_code=code, finished=ended.finished)
+            self.engine.records.change(self.container.id, exit_code=code, finished=ended.finished, ended=True)
             delay = _tear_down(self.engine, self.container, ended, restart=True)
         tell_timings(self.engine, self.session.clients)
         self.session.end(status, patience=None if delay is None else _RESTART_PATIENCE)

@@ -24,6 +24,7 @@ class RunState(NamedTuple):
         nothing to tear down. Once that process is gone, whoever looks at the container does it.
     :param boot: the boot its processes belong to; after a reboot a pid means nothing.
     :param error: why it could not be started.
+    :param ended: its monitor has seen its end, with this exit code and at this time, and tears it down.
     :param stopped: the user has asked it to end: it is not restarted.
     :param kept: it is about to start again at the user's wish: ``--rm`` waits for the next end.
     :param restart_count: how often the restart policy has started it.
@@ -43,6 +44,7 @@ class RunState(NamedTuple):
     kept: bool = False
     restart_count: int = 0
     delay: int = 0
+    ended: bool = False
 
     @property
     def running(self) -> bool:

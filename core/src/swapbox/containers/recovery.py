@@ -90,7 +90,7 @@ def _finish(engine: Engine, container: Container) -> None:
 
 def _last_word(state: RunState) -> RunState:
     """Return how a container has ended whose monitor died in the given state."""
-    if state.init is not None and state.finished > state.started:  # the monitor has seen the end
+    if state.init is not None and state.ended:
         return RunState(status="exited", exit_code=state.exit_code, finished=state.finished)
     if state.init is not None:  # 255 is what Docker records for an exit it did not see
         return RunState(status="exited", exit_code=255, finished=time.time_ns())
