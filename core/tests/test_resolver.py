@@ -18,6 +18,7 @@ from swapbox.networks.names import Names
 from swapbox.networks.records import Network, NetworkRecords
 from swapbox.networks.resolver import Resolver
 from swapbox.store.database import Database
+from swapbox.testing.process import wait_until
 
 FRONT = Network("f" * 64, "front", "bridge", subnets=(Subnet("10.0.0.0/24", "10.0.0.1"),))
 BACK = Network("b" * 64, "back", "bridge", subnets=(Subnet("10.9.0.0/24", "10.9.0.1"),), internal=True)
@@ -122,3 +123,38 @@ def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_other_names_are_passed_on_but_not_out_of_an_internal_network(database: Database, upstream: str) -> None:
     assert ask(database, "example.org") == "NOERROR 1.2.3.4"
     assert ask(database, "example.org", client="10.9.0.4", network=BACK) == "SERVFAIL"
+
+
+def test_who_asks_too_much_gets_no_answer_whatever_follows_a_question_is_not_read(database: Database) -> None:
+    server = Resolver(Names(database, FRONT.id), own=[])
+    question = bytes(DNSRecord.question("web").pack())
+    assert server.answer(question + b"\xff" * 1000, "10.0.0.3", udp=True) is not None
+    assert server.answer(question + b"\0" * 5000, "10.0.0.3", udp=True) is None
+
+
+def test_one_container_cannot_keep_the_others_from_asking(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "LINGER", 0.01)
+    place(database, "greedy", FRONT, "127.0.0.2/8")
+    place(database, "modest", FRONT, "127.0.0.3/8")
+    server = Resolver(Names(database, FRONT.id), own=[])
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    tcp = socket.create_server(("127.0.0.1", 0), backlog=200)
+    udp.bind(("127.0.0.1", 0))
+    threads = threading.active_count()
+    thread = threading.Thread(target=server.serve, args=([udp, tcp],))
+    thread.start()
+    talks = [socket.create_connection(tcp.getsockname(), source_address=("127.0.0.2", 0)) for _ in range(100)]
+    for talk in talks:
+        talk.send(b"\0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as modest:
+        modest.bind(("127.0.0.3", 0))
+        modest.settimeout(10)
+        modest.sendto(DNSRecord.question("web").pack(), udp.getsockname())
+        assert str(DNSRecord.parse(modest.recv(4096)).rr[0].rdata) == "10.0.0.2"
+    monkeypatch.setattr(server, "in_use", lambda: False)
+    thread.join()
+    for sock in (udp, tcp, *talks):
+        sock.close()
+    wait_until(lambda: threading.active_count() == threads, "the conversations have ended")

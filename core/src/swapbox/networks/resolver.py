@@ -13,6 +13,8 @@ import selectors
 import signal
 import socket
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,7 +25,10 @@ from dnslib import (  # type: ignore[import-untyped]
     RCODE,
     RR,
     A,
+    DNSBuffer,
     DNSError,
+    DNSHeader,
+    DNSQuestion,
     DNSRecord,
 )
 
@@ -42,7 +47,11 @@ PORT = 53
 _TTL = 600
 _PATIENCE = 4.0
 _THREADS = 64
+_SHARE = 8
+"""How many questions of one client are worked on at the same time."""
+
 _LARGEST = 65535
+_LONGEST_QUESTION = 4096
 
 
 def main(db: str, network: str, run_root: str, addresses: Sequence[str], lock: int, fds: Sequence[int]) -> None:
@@ -56,6 +65,7 @@ def main(db: str, network: str, run_root: str, addresses: Sequence[str], lock: i
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     syscalls.prctl_name("swapbox-dns")
     os.chdir("/")
+    _close_others((lock, *fds))
     _leave_mounts(run_root)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     server = Resolver(Names(Database(Path(db)), network), own=addresses)
@@ -73,6 +83,14 @@ def main(db: str, network: str, run_root: str, addresses: Sequence[str], lock: i
         except BlockingIOError:
             return
         sockets = [socket.socket(fileno=sock.detach()) for address in addresses for sock in bound(address)]
+
+
+def _close_others(kept: Sequence[int]) -> None:
+    """Close what whoever has started this got from its own caller: a lock, or a pipe that would never end."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in kept:
+            with contextlib.suppress(OSError):  # the listing's own descriptor is gone by now
+                os.close(int(name))
 
 
 def _leave_mounts(run_root: str) -> None:
@@ -94,7 +112,8 @@ class Resolver:
     def __init__(self, names: Names, *, own: Sequence[str]) -> None:
         self._names = names
         self._own = own
-        self._slots = threading.Semaphore(_THREADS)
+        self._lock = threading.Lock()
+        self._busy = Counter[str]()
 
     def in_use(self) -> bool:
         """Say whether anybody is connected to the network."""
@@ -117,7 +136,8 @@ class Resolver:
     def _accept(self, sock: socket.socket) -> None:
         if sock.type == socket.SOCK_STREAM:
             connection, peer = sock.accept()
-            self._start(lambda: self._converse(connection, peer[0]))
+            if not self._start(peer[0], lambda: self._converse(connection, peer[0])):
+                connection.close()
             return
         question, peer = sock.recvfrom(_LARGEST)
 
@@ -125,26 +145,33 @@ class Resolver:
             if (answer := self.answer(question, peer[0], udp=True)) is not None:
                 sock.sendto(answer, peer)
 
-        self._start(reply)
+        self._start(peer[0], reply)
 
-    def _start(self, work: Callable[[], None]) -> None:
-        """Do something in a thread of its own; a flood of questions is dropped, since who asks will ask again."""
-        if not self._slots.acquire(blocking=False):
-            return
+    def _start(self, client: str, work: Callable[[], None]) -> bool:
+        """Do something in a thread of its own; False in a flood of questions: who asks will ask again."""
+        with self._lock:
+            if self._busy.total() >= _THREADS or self._busy[client] >= _SHARE:
+                return False
+            self._busy[client] += 1
 
         def run() -> None:
             try:
                 with contextlib.suppress(OSError):
                     work()
             finally:
-                self._slots.release()
+                with self._lock:
+                    self._busy[client] -= 1
+                    self._busy += Counter()  # forget those that are done
 
         threading.Thread(target=run, daemon=True).start()
+        return True
 
     def _converse(self, connection: socket.socket, peer: str) -> None:
         with connection:
-            connection.settimeout(_PATIENCE)
-            while (question := _received(connection)) is not None:
+            while (
+                self._names.knows(peer.partition("%")[0])
+                and (question := _received(connection, _LONGEST_QUESTION)) is not None
+            ):
                 answer = self.answer(question, peer, udp=False)
                 if answer is None:
                     return
@@ -152,13 +179,15 @@ class Resolver:
 
     def answer(self, question: bytes, client: str, *, udp: bool) -> bytes | None:
         """Return the answer to a question; None for what is none."""
+        client = client.partition("%")[0]
+        if len(question) > _LONGEST_QUESTION or not self._names.knows(client):
+            return None  # somebody outside has found a way to the bridge's address
         try:
-            request = DNSRecord.parse(question)
-            if request.header.qr or len(request.questions) != 1:
+            buffer = DNSBuffer(question)
+            header = DNSHeader.parse(buffer)
+            if header.qr or header.q != 1:
                 return None
-            client = client.partition("%")[0]
-            if not self._names.knows(client):  # somebody outside has found a way to the bridge's address
-                return None
+            request = DNSRecord(header, questions=[DNSQuestion.parse(buffer)])  # whatever follows is not looked at
             name, kind = str(request.q.qname).rstrip(".").lower(), QTYPE.get(request.q.qtype)
             own = self._own_answer(request, name, str(kind), client)
             if own is None:
@@ -212,7 +241,7 @@ def _asked(server: str, question: bytes, *, udp: bool) -> bytes:
         sock.connect((server, PORT))
         if not udp:
             sock.sendall(len(question).to_bytes(2, "big") + question)
-            answer = _received(sock)
+            answer = _received(sock, _LARGEST)
             if answer is None:
                 raise OSError("no answer")
             return answer
@@ -223,15 +252,20 @@ def _asked(server: str, question: bytes, *, udp: bool) -> bytes:
                 return answer
 
 
-def _received(sock: socket.socket) -> bytes | None:
-    """Return one message of TCP (RFC 1035, 4.2.2); None at the end."""
-    length = int.from_bytes(_exactly(sock, 2), "big")
-    return _exactly(sock, length) if length else None
+def _received(sock: socket.socket, most: int) -> bytes | None:
+    """Return one message of TCP (RFC 1035, 4.2.2) of at most so many bytes; None at the end.
+
+    :raises TimeoutError: it has not come as a whole in time.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    length = int.from_bytes(_exactly(sock, 2, deadline), "big")
+    return _exactly(sock, length, deadline) if 0 < length <= most else None
 
 
-def _exactly(sock: socket.socket, count: int) -> bytes:
+def _exactly(sock: socket.socket, count: int, deadline: float) -> bytes:
     data = b""
     while len(data) < count:
+        sock.settimeout(max(deadline - time.monotonic(), 0.001))
         more = sock.recv(count - len(data))
         if not more:
             return b""
