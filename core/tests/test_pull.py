@@ -13,6 +13,7 @@ import pytest
 
 from swapbox.descriptors import OCI_INDEX, OCI_MANIFEST, Descriptor, digest_of
 from swapbox.drivers.registry import BlobReader
+from swapbox.drivers.waiting import pause
 from swapbox.errors import DataError, InvalidInput, NotFound, PermissionDenied, Unavailable, Unsupported
 from swapbox.images.download import Downloads
 from swapbox.images.layers import Layer
@@ -231,6 +232,25 @@ def test_an_unpacker_that_fails_ends_the_downloads(fetch: Fetch, registry: Memor
 def _hang(until: threading.Event) -> None:
     assert until.wait(30)
     raise Unavailable("closed")
+
+
+def test_a_failure_ends_the_waits_that_registries_ask_for(fetch: Fetch, registry: MemoryRegistry) -> None:
+    opened, waiting, waited = registry.open_blob, threading.Event(), threading.Event()
+
+    def open_blob(reference: Reference, descriptor: Descriptor, *, offset: int = 0) -> BlobReader:
+        if descriptor.digest == FIRST:
+            waiting.set()
+            pause(10)
+            waited.set()
+        elif descriptor.digest in map(digest_of, LAYERS):
+            assert waiting.wait(30)
+            raise DataError("no such layer")
+        return opened(reference, descriptor, offset=offset)
+
+    registry.open_blob = open_blob  # type: ignore[method-assign, assignment]
+    with pytest.raises(DataError, match="no such layer"):
+        fetch()
+    assert not waited.is_set()
 
 
 def test_an_interrupt_ends_the_downloads(fetch: Fetch, registry: MemoryRegistry, content: ContentStore) -> None:

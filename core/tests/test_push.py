@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from swapbox.descriptors import OCI_INDEX, Descriptor
-from swapbox.errors import NotFound, Unavailable
+from swapbox.drivers.waiting import pause
+from swapbox.errors import DataError, NotFound, Unavailable
 from swapbox.images.push import Parcel, parcel, push
 from swapbox.references import Reference
 from swapbox.store.content import ContentStore
@@ -159,6 +160,24 @@ def test_a_layer_whose_arrival_was_not_heard_of_is_not_sent_again(
     registry.push_blob = deaf  # type: ignore[method-assign]
     push(APP, what, registry=registry, content=made.content, retry_delay=0)
     assert len(sent) == len(set(sent)) == 4
+
+
+def test_a_failure_ends_the_waits_that_registries_ask_for(registry: MemoryRegistry, tmp_path: Path) -> None:
+    made, waits, waited = Made(tmp_path), threading.Lock(), threading.Event()
+    waiting = threading.Event()
+
+    def slow_or_refused(_digest: str, _position: int) -> None:
+        if waits.acquire(blocking=False):  # the first
+            waiting.set()
+            pause(10)
+            waited.set()
+        assert waiting.wait(30)
+        raise DataError("refused")
+
+    registry.before_write = slow_or_refused
+    with pytest.raises(DataError, match="refused"):
+        push(APP, made.parcel(), registry=registry, content=made.content)
+    assert not waited.is_set()
 
 
 def test_a_broken_upload_goes_on_and_says_when(registry: MemoryRegistry, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from swapbox import DriverContext
+from swapbox.drivers.waiting import pausing_by
 from swapbox.errors import InvalidInput, Unavailable
 from swapbox.references import Reference
 from swapbox.testing.registry_server import RegistryServer
@@ -138,6 +139,16 @@ def test_a_wait_is_announced_once_for_all_threads(server: RegistryServer) -> Non
     driver.resolve(server.reference("demo/app"))
     driver.close()
     assert len(said) == 1
+
+
+def test_a_wait_can_be_ended_by_whoever_gives_the_transfer_up(server: RegistryServer) -> None:
+    waits: list[float] = []
+    driver = Driver(timeout=5.0, keyring=Keyring(environ={}, warn=pytest.fail))
+    server.faults.refuse, server.faults.retry_after = [429], 2
+    with pausing_by(waits.append):
+        driver.resolve(server.reference("demo/app"))
+    driver.close()
+    assert waits == [2]
 
 
 @pytest.mark.parametrize("retries", [0, 5])

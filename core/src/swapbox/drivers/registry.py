@@ -3,7 +3,7 @@
 A driver turns a :class:`~swapbox.references.Reference` into a descriptor, and descriptors into bytes. It verifies
 that a manifest has the digest it was asked for; the *caller* verifies blobs while it streams them, since a resumed
 blob can only be verified as a whole. The caller also goes on with a blob that breaks off, so a driver tries again
-only what has given nothing yet.
+only what has given nothing yet. It waits in between with :func:`swapbox.drivers.waiting.pause`.
 
 A pull is: ``resolve`` the reference, ``manifest`` once or (with an index) twice, then ``open_blob`` for the config
 and for three layers at a time, *from several threads at once*.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 
 from swapbox.descriptors import Descriptor
 from swapbox.drivers.registry import BlobReader, RegistryDriver
+from swapbox.drivers.waiting import pausing_by
 from swapbox.errors import AlreadyExists, DataError, Unavailable
 from swapbox.images import progress as words
 from swapbox.images.layers import Feed
@@ -98,12 +99,13 @@ class Downloads:
 
     def _work(self, queue: deque[Feed], feeds: Sequence[Feed]) -> None:
         try:
-            while not self._stop.is_set():
-                try:
-                    feed = queue.popleft()
-                except IndexError:
-                    return
-                self._download(feed, self._progress)
+            with pausing_by(self._pause):
+                while not self._stop.is_set():
+                    try:
+                        feed = queue.popleft()
+                    except IndexError:
+                        return
+                    self._download(feed, self._progress)
         except BaseException as error:
             self._cancel(feeds, error)
 

@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from swapbox.descriptors import Descriptor
 from swapbox.drivers.registry import PushDriver
+from swapbox.drivers.waiting import pausing_by
 from swapbox.errors import NotFound, Unavailable
 from swapbox.images import progress as words
 from swapbox.images.progress import Progress
@@ -87,12 +88,13 @@ class Uploads:
 
     def _work(self, queue: deque[Upload]) -> None:
         try:
-            while not self._stop.is_set():
-                try:
-                    upload = queue.popleft()
-                except IndexError:
-                    return
-                self.send(upload)
+            with pausing_by(self._pause):
+                while not self._stop.is_set():
+                    try:
+                        upload = queue.popleft()
+                    except IndexError:
+                        return
+                    self.send(upload)
         except BaseException as error:
             self._cancel(error)
 
@@ -155,9 +157,12 @@ class Uploads:
         delay = self._retry_delay * attempt
         while delay > 0:
             self._tell(upload, words.retrying(round(delay)))
-            self._stop.wait(min(delay, 1.0))
-            self._check()
+            self._pause(min(delay, 1.0))
             delay -= 1.0
+
+    def _pause(self, seconds: float) -> None:
+        self._stop.wait(seconds)
+        self._check()
 
     def _tell(self, upload: Upload, status: str, current: int = 0, total: int = 0) -> None:
         if upload.key:

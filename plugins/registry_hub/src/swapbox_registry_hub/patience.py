@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 import requests
 
+from swapbox.drivers.waiting import pause
 from swapbox_registry_hub import refusals
 
 _BACK_OFF = 0.5
@@ -34,7 +35,7 @@ class Patience:
         *,
         retries: int = 3,
         longest: float = 60.0,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] = pause,
         warn: Callable[[str], None] = _ignore,
     ) -> None:
         self._retries = retries
