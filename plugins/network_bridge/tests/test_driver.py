@@ -35,6 +35,7 @@ def test_the_bridge_is_named_after_the_network_or_as_asked() -> None:
         with_options(name="a-name-that-is-too-long"),
         with_options(name="a/b"),
         with_options(name='a" drop'),
+        with_options(name="all"),
         FRONT._replace(options={"com.docker.network.bridge.host_binding_ipv4": "1.2.3.4 drop"}),
         with_options(icc="perhaps"),
         with_options(mtu="7"),
@@ -103,15 +104,3 @@ def test_a_firewall_that_drops_what_is_forwarded_lets_a_networks_traffic_pass(
             assert not reaches(outside, "10.77.0.2", 80, seconds=0.3)
     driver.remove_network(FRONT)
     assert own_host.ok("iptables", "-S") == before
-
-
-@pytest.mark.root
-@pytest.mark.debian
-def test_a_bridge_that_somebody_else_made_is_used_and_stays(own_host: Host, tmp_path: Path) -> None:
-    own_host.ip("link add own0 type bridge")
-    driver, network = Driver(tmp_path), with_options(name="own0")
-    driver.create_network(network)
-    assert "10.77.0.1/24" in own_host.ip("addr show own0")
-    driver.remove_network(network)
-    assert own_host.links() == {"own0"}
-    assert own_host.tables() == set()

@@ -12,7 +12,7 @@ from swapbox.drivers.network import Connection, Endpoint, NamespaceMode, Network
 from swapbox.errors import Unavailable
 from swapbox_network_bridge.firewall import Firewall, open_firewall
 from swapbox_network_bridge.netlink import Netlink, open_namespace
-from swapbox_network_bridge.options import Settings, port_name, settings
+from swapbox_network_bridge.options import Settings, mark, port_name, settings
 
 
 class Driver:
@@ -56,9 +56,15 @@ class Driver:
     def _make(self, network: Network) -> None:
         from swapbox_network_bridge import bridge
 
+        bridge.check(network)
         # Rules first: there is no moment in which containers can be reached that must not be.
         self._firewall.add_network(network)
         bridge.make(network)
+        for wide in (False, True)[: 2 if network.ipv6 else 1]:
+            if not bridge.forwards(wide=wide):
+                # As Docker does: a host that was no router must not become one between networks of its own.
+                self._firewall.guard_forwarding(wide=wide)
+                bridge.forward(wide=wide)
 
     def remove_network(self, network: Network) -> None:
         """Remove the bridge and its rules."""
@@ -121,6 +127,8 @@ class Driver:
             name, bridge=bridge, peer=endpoint.interface, netns=netns, mac=endpoint.mac_address, mtu=own.mtu
         )
         undo.callback(host.remove, name)
+        if endpoint.ports or not own.icc:
+            host.set_port(name, hairpin=bool(endpoint.ports), isolated=not own.icc)
         inside = Netlink.inside(netns)
         try:
             index = inside.index(endpoint.interface)
@@ -132,19 +140,25 @@ class Driver:
         finally:
             inside.close()
         if endpoint.ports:
-            host.allow_hairpin(name)
             undo.callback(self._firewall.withdraw, endpoint)
             self._firewall.publish(endpoint)
 
     def _bridge(self, host: Netlink, network: Network, own: Settings) -> int:
         """Return the number of the network's bridge; what of the network is not there is made."""
-        index = host.index(own.bridge)
-        if index and self._firewall.has_network(network):
+        if (index := self._complete(host, network, own)) is not None:
             return index
         with self._locked():
-            if not (host.index(own.bridge) and self._firewall.has_network(network)):
-                self._make(network)
+            if (index := self._complete(host, network, own)) is not None:
+                return index
+            self._make(network)
         return host.index(own.bridge)
+
+    def _complete(self, host: Netlink, network: Network, own: Settings) -> int | None:
+        """Return the number of the network's bridge; None when something of the network is missing."""
+        link = host.link(own.bridge)
+        if link is None or not link.up or link.alias != mark(network):
+            return None
+        return link.number if self._firewall.has_network(network) else None
 
     def disconnect(self, netns: Path | None, endpoint: Endpoint) -> None:
         """Withdraw the ports and cut the link; that of a namespace that is gone the kernel removes by itself.

@@ -25,6 +25,10 @@ class Firewall(Protocol):
         """Remove a network's rules, and those of endpoints in it."""
         ...
 
+    def guard_forwarding(self, *, wide: bool) -> None:
+        """Drop what this host, which is about to forward packets, would pass between others than bridges."""
+        ...
+
     def publish(self, endpoint: Endpoint) -> None:
         """Put the rules of an endpoint's published ports in place."""
         ...

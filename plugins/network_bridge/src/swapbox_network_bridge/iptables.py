@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from swapbox.drivers.network import Endpoint, Network
 from swapbox.errors import Unavailable
-from swapbox_network_bridge.options import protocol, settings
+from swapbox_network_bridge.options import forward_chain_names, settings
+from swapbox_network_bridge.plain import check_endpoint, check_network
 from swapbox_network_bridge.program import find, run
 
 _TABLES = ("raw", "filter", "nat")
@@ -31,8 +32,13 @@ class Iptables:
         self._programs = programs
 
     def has_network(self, network: Network) -> bool:
-        """Say whether a network's rules are there."""
-        return all(any(_own_chains(program, "filter", _mark(network))) for program in self._for(network))
+        """Say whether a network's rules are there, with the jumps to them."""
+        for program in self._for(network):
+            there = set(_saved(program))
+            chains = network_chains(network, wide=program.endswith("ip6tables"))
+            if not all(f"{_added(place)} -j {name}" in there for _, name, _, places in chains for place in places):
+                return False
+        return True
 
     def add_network(self, network: Network) -> None:
         """Put a network's rules in place, or anew."""
@@ -44,6 +50,13 @@ class Iptables:
         """Remove a network's rules, and those of endpoints in it."""
         for program in self._programs:
             _remove(program, lambda name: _mark(network) in name)
+
+    def guard_forwarding(self, *, wide: bool) -> None:
+        """Drop what this host, which is about to forward, would pass and no rule accepts; as Docker does."""
+        for program in self._programs[1:2] if wide else self._programs[:1]:
+            code, _, errors = run([program, "--wait", "-P", "FORWARD", "DROP"])
+            if code:
+                raise Unavailable(f"cannot guard what this host forwards: {errors.strip()}")
 
     def publish(self, endpoint: Endpoint) -> None:
         """Put the rules of an endpoint's published ports in place."""
@@ -74,25 +87,36 @@ def programs() -> list[str]:
 
 
 def allow_forwarding(network: Network) -> None:
-    """Let a host that drops what it forwards pass what is a network's; our other rules say what that is."""
-    bridge = settings(network).bridge
-    rules = [f"-i {bridge} -j ACCEPT", f"-o {bridge} -j ACCEPT"]
+    """Let a host that drops what it forwards pass what is a network's.
+
+    Into the bridge before all other rules, as Docker has it: the network's own rules say what that is. Out of it
+    behind all others, so that whatever somebody drops is dropped; and not to bridges as Docker names them, which
+    may have nothing but that policy to keep strangers out.
+    """
+    check_network(network)
+    bridge, names = settings(network).bridge, forward_chain_names(network)
+    into = [f"-o {bridge} -j ACCEPT"]
+    out_of = ["-o docker+ -j RETURN", "-o br-+ -j RETURN", f"-i {bridge} -j ACCEPT"]
     for program in programs()[: 2 if network.ipv6 else 1]:
-        _remove(program, lambda name: name == f"SB-A-{_mark(network)}")
-        _add(program, [("filter", f"SB-A-{_mark(network)}", rules, ["-I FORWARD"])])
+        _remove(program, names.__contains__)
+        _add(program, [("filter", names[0], into, ["-I FORWARD"]), ("filter", names[1], out_of, ["-A FORWARD"])])
 
 
 def forget_forwarding(network: Network) -> None:
     """Undo :func:`allow_forwarding`; that there is nothing is fine."""
     for program in programs():
-        _remove(program, lambda name: name == f"SB-A-{_mark(network)}")
+        _remove(program, forward_chain_names(network).__contains__)
 
 
 # -- plans --------------------------------------------------------------------------------------------------------
 
 
 def network_chains(network: Network, *, wide: bool) -> list[Chain]:
-    """Return the chains of a network, which say what its table says in :mod:`swapbox_network_bridge.nft`."""
+    """Return the chains of a network, which say what its table says in :mod:`swapbox_network_bridge.nft`.
+
+    :raises InvalidInput: something that would become part of them is not what it should be.
+    """
+    check_network(network)
     own, mark = settings(network), _mark(network)
     states = "-m conntrack --ctstate"
     forward = [
@@ -114,20 +138,24 @@ def network_chains(network: Network, *, wide: bool) -> list[Chain]:
         ("nat", f"SB-N-{mark}", leaving, ["-I POSTROUTING"]),
     ]
     if not wide:
-        raw = [f"-i {own.bridge} -d 127.0.0.0/8 -j DROP"]
+        raw = [f"-i {own.bridge} {side} 127.0.0.0/8 -j DROP" for side in ("-d", "-s")]
         chains.insert(0, ("raw", f"SB-R-{mark}", raw, ["-I PREROUTING"]))
     return chains
 
 
 def port_chain(endpoint: Endpoint, *, wide: bool) -> Chain:
-    """Return the chain of an endpoint's published ports."""
+    """Return the chain of an endpoint's published ports.
+
+    :raises InvalidInput: something that would become part of it is not what it should be.
+    """
+    check_endpoint(endpoint)
     rules = []
     for port in (port for port in endpoint.ports if (":" in port.address) == wide):
         for address in (one.partition("/")[0] for one in endpoint.addresses if (":" in one) == wide):
             where = "-m addrtype --dst-type LOCAL" if port.address in _ANY else f"-d {port.address}"
             target = f"[{address}]:{port.private}" if wide else f"{address}:{port.private}"
             guard = " ! -d ::1" if wide and port.address in _ANY else ""
-            match = f"{where}{guard} -p {protocol(port)} --dport {port.public}"
+            match = f"{where}{guard} -p {port.protocol} --dport {port.public}"
             rules.append(f"{match} -j DNAT --to-destination {target}")
     return "nat", _ports_name(endpoint), rules, ["-I PREROUTING", "-I OUTPUT"]
 
@@ -163,7 +191,7 @@ def _remove(program: str, wanted: Callable[[str], bool]) -> None:
     text = ""
     for table in _TABLES:
         names = {name for name in _own_chains(program, table, "") if wanted(name)}
-        jumps = [line for line in _saved(program, table) if line.rpartition("-j ")[2] in names]
+        jumps = [line for line in _saved(program, "-t", table) if line.rpartition("-j ")[2] in names]
         lines = [line.replace("-A ", "-D ", 1) for line in jumps if line.startswith("-A ")]
         text += _restoring(table, [*lines, *(f"-F {name}" for name in names), *(f"-X {name}" for name in names)])
     if text:
@@ -182,13 +210,18 @@ def _restore(program: str, text: str) -> None:
 
 
 def _own_chains(program: str, table: str, mark: str) -> Iterator[str]:
-    for line in _saved(program, table):
+    for line in _saved(program, "-t", table):
         name = line[1:].partition(" ")[0]
         if line.startswith(":SB-") and mark in name:
             yield name
 
 
-def _saved(program: str, table: str) -> list[str]:
-    """Return the lines of a table; none where there is no such table yet."""
-    code, text, _ = run([f"{program}-save", "-t", table])
+def _saved(program: str, *options: str) -> list[str]:
+    """Return the lines of a table, or of all; none where there is no such table yet."""
+    code, text, _ = run([f"{program}-save", *options])
     return text.splitlines() if code == 0 else []
+
+
+def _added(place: str) -> str:
+    """Return how ``iptables-save`` shows a jump's place."""
+    return place.replace("-I ", "-A ", 1)

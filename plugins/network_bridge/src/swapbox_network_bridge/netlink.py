@@ -1,8 +1,7 @@
 """A small netlink client: the few messages that each container's start and end need.
 
 Everything else goes through pyroute2, whose import takes longer than the whole start of a container. The formats
-are those of rtnetlink(7), ``linux/if_link.h`` and ``linux/netfilter/nf_tables.h``; numbers are in the machine's
-order, but those of netfilter in the network's.
+are those of rtnetlink(7) and ``linux/if_link.h``; numbers are in the machine's order.
 """
 
 from __future__ import annotations
@@ -12,29 +11,25 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from swapbox.linux import syscalls
 
-_ROUTE, _NETFILTER = 0, 12
-_ERROR, _DONE = 2, 3
-_REQUEST, _ACK, _EXCL, _CREATE, _DUMP = 1, 4, 0x200, 0x400, 0x300
+_ROUTE = 0
+ERROR, _DONE = 2, 3
+_REQUEST, ACK, _EXCL, _CREATE, _DUMP = 1, 4, 0x200, 0x400, 0x300
 
 NEWLINK, DELLINK, GETLINK, SETLINK, NEWADDR, NEWROUTE = 16, 17, 18, 19, 20, 24
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
-_IFLA_AF_SPEC, _IFLA_NET_NS_FD = 26, 28
+_IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 20, 26, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_PEER = 1
-_BRPORT_MODE = 4
+_BRPORT_MODE, _BRPORT_ISOLATED = 4, 33
 _INET6_ADDR_GEN_MODE = 8
 _NESTED = 0x8000
 _IFF_UP = 1
 _IFA_F_NODAD = 2
 _RTPROT_BOOT, _RT_TABLE_MAIN, _RTN_UNICAST = 3, 254, 1
-
-_NFT = 10 << 8
-_NFT_GETTABLE, _NFT_DELTABLE = _NFT | 1, _NFT | 2
-_BATCH_BEGIN, _BATCH_END = 16, 17
-_INET = 1
 
 
 def attribute(kind: int, data: bytes) -> bytes:
@@ -43,7 +38,18 @@ def attribute(kind: int, data: bytes) -> bytes:
     return struct.pack("=HH", length, kind) + data + b"\0" * (-length % 4)
 
 
-def _text(kind: int, value: str) -> bytes:
+def attributes(data: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the attributes of a message that begin at an offset."""
+    while offset + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, offset)
+        if length < 4:
+            return
+        yield kind & ~_NESTED, data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+
+
+def text(kind: int, value: str) -> bytes:
+    """Return an attribute that is a text."""
     return attribute(kind, value.encode() + b"\0")
 
 
@@ -54,6 +60,14 @@ def _number(kind: int, value: int) -> bytes:
 def _link(index: int = 0, *, up: bool | None = None) -> bytes:
     """Return a ``struct ifinfomsg``; ``up`` None leaves the flag as it is."""
     return struct.pack("=BxHiII", 0, 0, index, _IFF_UP if up else 0, 0 if up is None else _IFF_UP)
+
+
+class Link(NamedTuple):
+    """A link: its number, its alias, and whether it is up."""
+
+    number: int
+    alias: str
+    up: bool
 
 
 class Netlink:
@@ -82,7 +96,8 @@ class Netlink:
 
     # -- messages -----------------------------------------------------------------------------------------------
 
-    def _message(self, kind: int, flags: int, body: bytes) -> bytes:
+    def message(self, kind: int, flags: int, body: bytes) -> bytes:
+        """Return a request, with the next number."""
         self._sequence += 1
         return struct.pack("=IHHII", 16 + len(body), kind, flags | _REQUEST, self._sequence, 0) + body
 
@@ -91,20 +106,20 @@ class Netlink:
 
         :raises OSError: it was refused.
         """
-        self._sock.send(self._message(kind, flags | _ACK, body))
-        for answer, data in self._answers():
-            if answer == _ERROR:
-                _raise(data)
+        self._sock.send(self.message(kind, flags | ACK, body))
+        for answer, data in self.answers():
+            if answer == ERROR:
+                check(data)
                 return
 
     def ask(self, kind: int, body: bytes) -> bytes | None:
         """Send a request for one thing and return it; None when it is not there."""
-        self._sock.send(self._message(kind, 0, body))
-        for answer, data in self._answers():
-            if answer != _ERROR:
+        self._sock.send(self.message(kind, 0, body))
+        for answer, data in self.answers():
+            if answer != ERROR:
                 return data
             try:
-                _raise(data)
+                check(data)
             except OSError as error:
                 if error.errno in (2, 19):  # ENOENT, ENODEV
                     return None
@@ -113,16 +128,17 @@ class Netlink:
 
     def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
         """Send a request for everything of a sort, and yield it."""
-        self._sock.send(self._message(kind, _DUMP, body))
+        self._sock.send(self.message(kind, _DUMP, body))
         while True:
-            for answer, data in self._answers():
+            for answer, data in self.answers():
                 if answer == _DONE:
                     return
-                if answer == _ERROR:
-                    _raise(data)
+                if answer == ERROR:
+                    check(data)
                 yield data
 
-    def _answers(self) -> Iterator[tuple[int, bytes]]:
+    def answers(self) -> Iterator[tuple[int, bytes]]:
+        """Receive once, and yield kinds and bodies of what answers the last request."""
         data = self._sock.recv(65536)
         while len(data) >= 16:
             length, kind, _flags, sequence, _ = struct.unpack_from("=IHHII", data)
@@ -132,29 +148,43 @@ class Netlink:
 
     # -- links --------------------------------------------------------------------------------------------------
 
+    def link(self, name: str) -> Link | None:
+        """Return a link; None when there is none of this name."""
+        data = self.ask(GETLINK, _link() + text(_IFLA_IFNAME, name))
+        if data is None:
+            return None
+        index, flags = struct.unpack_from("=iI", data, 4)
+        alias = next((value for kind, value in attributes(data, 16) if kind == _IFLA_IFALIAS), b"")
+        return Link(index, alias.rstrip(b"\0").decode(errors="replace"), bool(flags & _IFF_UP))
+
     def index(self, name: str) -> int:
         """Return the number of a link; 0 when there is none of this name."""
-        data = self.ask(GETLINK, _link() + _text(_IFLA_IFNAME, name))
-        return 0 if data is None else int(struct.unpack_from("=i", data, 4)[0])
+        found = self.link(name)
+        return found.number if found else 0
 
     def make_pair(self, name: str, *, bridge: int, peer: str, netns: int, mac: str, mtu: int) -> None:
         """Make a veth pair: one end at a bridge and up, the other in another network namespace."""
         inner = (
             _link()
-            + _text(_IFLA_IFNAME, peer)
+            + text(_IFLA_IFNAME, peer)
             + _number(_IFLA_NET_NS_FD, netns)
             + attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
             + _number(_IFLA_MTU, mtu)
         )
-        info = _text(_INFO_KIND, "veth") + attribute(_INFO_DATA | _NESTED, attribute(_VETH_PEER | _NESTED, inner))
-        body = _link(up=True) + _text(_IFLA_IFNAME, name) + _number(_IFLA_MASTER, bridge) + _number(_IFLA_MTU, mtu)
+        info = text(_INFO_KIND, "veth") + attribute(_INFO_DATA | _NESTED, attribute(_VETH_PEER | _NESTED, inner))
+        body = _link(up=True) + text(_IFLA_IFNAME, name) + _number(_IFLA_MASTER, bridge) + _number(_IFLA_MTU, mtu)
         self.change(NEWLINK, body + attribute(_IFLA_LINKINFO | _NESTED, info), _CREATE | _EXCL)
 
-    def allow_hairpin(self, name: str) -> None:
-        """Let a bridge send frames back through the port they came from."""
-        data = attribute(_INFO_SLAVE_DATA | _NESTED, attribute(_BRPORT_MODE, b"\1"))
-        info = attribute(_IFLA_LINKINFO | _NESTED, _text(_INFO_SLAVE_KIND, "bridge") + data)
-        self.change(NEWLINK, _link() + _text(_IFLA_IFNAME, name) + info)
+    def set_port(self, name: str, *, hairpin: bool, isolated: bool) -> None:
+        """Say what a bridge does with one of its ports.
+
+        :param hairpin: it sends frames back through the port they came from.
+        :param isolated: it lets no frame through to another isolated port.
+        """
+        flags = attribute(_BRPORT_MODE, bytes([hairpin])) + attribute(_BRPORT_ISOLATED, bytes([isolated]))
+        data = attribute(_INFO_SLAVE_DATA | _NESTED, flags)
+        info = attribute(_IFLA_LINKINFO | _NESTED, text(_INFO_SLAVE_KIND, "bridge") + data)
+        self.change(NEWLINK, _link() + text(_IFLA_IFNAME, name) + info)
 
     def set_up(self, index: int, *, ipv6: bool) -> None:
         """Bring a link up; without IPv6 it gets no address of that family by itself."""
@@ -165,11 +195,11 @@ class Netlink:
 
     def cut(self, name: str) -> bool:
         """Take a link down, so that nothing passes it any more; False when there is none."""
-        return self._unless_gone(SETLINK, _link(up=False) + _text(_IFLA_IFNAME, name))
+        return self._unless_gone(SETLINK, _link(up=False) + text(_IFLA_IFNAME, name))
 
     def remove(self, name: str) -> bool:
         """Remove a link; False when there is none. The kernel takes up to 30 ms for it."""
-        return self._unless_gone(DELLINK, _link() + _text(_IFLA_IFNAME, name))
+        return self._unless_gone(DELLINK, _link() + text(_IFLA_IFNAME, name))
 
     def _unless_gone(self, kind: int, body: bytes) -> bool:
         try:
@@ -198,44 +228,6 @@ class Netlink:
         head = struct.pack("=BBBBBBBBI", family, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, 0, _RTN_UNICAST, 0)
         self.change(NEWROUTE, head + attribute(5, packed) + _number(4, index), _CREATE | _EXCL)
 
-    # -- tables of nftables -------------------------------------------------------------------------------------
-
-    @classmethod
-    def netfilter(cls) -> Netlink:
-        """Open a socket for nftables."""
-        return cls(_NETFILTER)
-
-    def has_table(self, name: str) -> bool:
-        """Say whether there is a table of the family ``inet``."""
-        return self.ask(_NFT_GETTABLE, struct.pack(">BBH", _INET, 0, 0) + _text(1, name)) is not None
-
-    def tables(self) -> Iterator[str]:
-        """Yield the names of the tables of the family ``inet``."""
-        for data in self.dump(_NFT_GETTABLE, struct.pack(">BBH", _INET, 0, 0)):
-            length = struct.unpack_from("=H", data, 4)[0]
-            yield data[8 : 4 + length].rstrip(b"\0").decode()
-
-    def remove_table(self, name: str) -> bool:
-        """Remove a table of the family ``inet`` with all its chains, atomically; False when there is none."""
-        subsystem = struct.pack(">BBH", 0, 0, 10)
-        table = struct.pack(">BBH", _INET, 0, 0) + _text(1, name)
-        begin = self._message(_BATCH_BEGIN, 0, subsystem)
-        delete = self._message(_NFT_DELTABLE, _ACK, table)
-        wanted = self._sequence
-        batch = begin + delete + self._message(_BATCH_END, 0, subsystem)
-        self._sequence = wanted
-        self._sock.send(batch)
-        self._sequence = wanted
-        for answer, data in self._answers():
-            if answer == _ERROR:
-                try:
-                    _raise(data)
-                except OSError as error:
-                    if error.errno == 2:  # ENOENT
-                        return False
-                    raise
-        return True
-
 
 def _packed(address: str) -> tuple[bytes, int, int]:
     bare, _, prefix = address.partition("/")
@@ -243,7 +235,7 @@ def _packed(address: str) -> tuple[bytes, int, int]:
     return _socket.inet_pton(family, bare), family, int(prefix)
 
 
-def _raise(data: bytes) -> None:
+def check(data: bytes) -> None:
     """Raise what the kernel says in an ``NLMSG_ERROR``; 0 is a mere acknowledgement."""
     number = -struct.unpack_from("=i", data)[0]
     if number:

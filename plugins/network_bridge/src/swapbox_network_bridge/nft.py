@@ -2,19 +2,22 @@
 
 A table is the unit that comes and goes in one transaction, and ``nft list tables`` shows whose it is. A base
 chain's *accept* ends that chain only, a *drop* ends everything, so these tables narrow what the host's own rules
-allow and never widen it. Each network's table speaks of what goes into its own bridge, so networks are kept apart
-without any knowing the others.
+allow and never widen it; where iptables' ``FORWARD`` drops what no rule accepts, chains of iptables have to (see
+:func:`swapbox_network_bridge.iptables.allow_forwarding`). Each network's table speaks of what goes into its own
+bridge, so networks are kept apart without any knowing the others.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator
 
 from swapbox.drivers.network import Endpoint, Network, PublishedPort
 from swapbox.errors import Unavailable
-from swapbox_network_bridge.netlink import Netlink
-from swapbox_network_bridge.options import ports_table_name, protocol, settings, table_name
-from swapbox_network_bridge.program import run
+from swapbox_network_bridge.netfilter import IPV4, IPV6, Netfilter
+from swapbox_network_bridge.options import forward_chain_names, ports_table_name, settings, table_name
+from swapbox_network_bridge.plain import check_endpoint, check_network
+from swapbox_network_bridge.program import find, run
 
 _ANY = ("0.0.0.0", "::")
 
@@ -29,17 +32,16 @@ class Nft:
         self._program = program
 
     def has_network(self, network: Network) -> bool:
-        """Say whether a network's rules are there."""
-        socket = Netlink.netfilter()
-        try:
-            return socket.has_table(table_name(network))
-        finally:
-            socket.close()
+        """Say whether a network's rules are there, and where iptables needs some, those, too."""
+        with contextlib.closing(Netfilter()) as socket:
+            if not socket.has_table(table_name(network)):
+                return False
+            return not any(_misses_jumps(socket, network, family) for family in _families(network))
 
     def add_network(self, network: Network) -> None:
         """Put a network's rules in place, or anew."""
         self._apply(network_rules(network))
-        if self._drops_forwarded():
+        if not self.has_network(network):
             from swapbox_network_bridge.iptables import allow_forwarding
 
             allow_forwarding(network)
@@ -48,18 +50,21 @@ class Nft:
         """Remove a network's rules, and those of endpoints in it."""
         for name in self._tables(network):
             _remove(name)
-        if self._lists("chain", "ip", "filter", f"SB-A-{network.id[:12]}"):
+        with contextlib.closing(Netfilter()) as socket:
+            names = [(name, family) for name in forward_chain_names(network) for family in (IPV4, IPV6)]
+            allowed = any(socket.has_chain(name, family=family) for name, family in names)
+        if allowed:
             from swapbox_network_bridge.iptables import forget_forwarding
 
             forget_forwarding(network)
 
-    def _drops_forwarded(self) -> bool:
-        """Say whether the chain of iptables, as Docker and many a firewall set it, drops what no rule accepts."""
-        return "policy drop" in self._lists("chain", "ip", "filter", "FORWARD")
+    def guard_forwarding(self, *, wide: bool) -> None:
+        """Drop what this host, which is about to forward packets, would pass between others than bridges.
 
-    def _lists(self, *what: str) -> str:
-        """Return what there is; nothing where there is nothing."""
-        return run([self._program, "list", *what])[1]
+        A drop in a table of nftables is final, so it must not hit what Docker and others do later: they have
+        bridges, too. The table stays when networks go, as forwarding does.
+        """
+        self._apply(guard_rules(wide=wide))
 
     def publish(self, endpoint: Endpoint) -> None:
         """Put the rules of an endpoint's published ports in place."""
@@ -77,11 +82,8 @@ class Nft:
 
     def _tables(self, network: Network) -> list[str]:
         own = table_name(network)
-        socket = Netlink.netfilter()
-        try:
+        with contextlib.closing(Netfilter()) as socket:
             return [name for name in socket.tables() if name == own or name.startswith(f"{own}_")]
-        finally:
-            socket.close()
 
     def _apply(self, text: str) -> None:
         code, _, errors = run([self._program, "-f", "-"], text)
@@ -90,15 +92,29 @@ class Nft:
 
 
 def _remove(name: str) -> bool:
-    socket = Netlink.netfilter()
-    try:
+    with contextlib.closing(Netfilter()) as socket:
         return socket.remove_table(name)
-    finally:
-        socket.close()
+
+
+def _families(network: Network) -> Collection[int]:
+    """Return the families of a network that there is an iptables for."""
+    programs = {IPV4: "iptables"} | ({IPV6: "ip6tables"} if network.ipv6 else {})
+    return [family for family, program in programs.items() if find(program) is not None]
+
+
+def _misses_jumps(socket: Netfilter, network: Network, family: int) -> bool:
+    """Say whether iptables' chain, as Docker and many a firewall set it, drops what is the network's."""
+    if not socket.drops("FORWARD", family=family):
+        return False
+    return not all(socket.jumps("FORWARD", name, family=family) for name in forward_chain_names(network))
 
 
 def network_rules(network: Network) -> str:
-    """Return a transaction that makes a network's table, or makes it anew."""
+    """Return a transaction that makes a network's table, or makes it anew.
+
+    :raises InvalidInput: something that would become part of it is not what it should be.
+    """
+    check_network(network)
     name, bridge = table_name(network), f'"{settings(network).bridge}"'
     chains = (
         ("raw", "filter hook prerouting priority raw", _raw(bridge)),
@@ -111,6 +127,8 @@ def network_rules(network: Network) -> str:
 def _raw(bridge: str) -> Iterator[str]:
     # The host's loopback may reach published ports (route_localnet), but no container the host's loopback.
     yield f"iifname {bridge} ip daddr 127.0.0.0/8 drop"
+    # Nor may one speak as if it were the host itself: route_localnet lets such a source pass.
+    yield f"iifname {bridge} ip saddr 127.0.0.0/8 drop"
 
 
 def _forward(network: Network, bridge: str) -> Iterator[str]:
@@ -133,7 +151,11 @@ def _postrouting(network: Network, bridge: str) -> Iterator[str]:
 
 
 def port_rules(endpoint: Endpoint) -> str:
-    """Return a transaction that makes the table of an endpoint's published ports."""
+    """Return a transaction that makes the table of an endpoint's published ports.
+
+    :raises InvalidInput: something that would become part of it is not what it should be.
+    """
+    check_endpoint(endpoint)
     rules = list(_destinations(endpoint))
     chains = (
         ("prerouting", "nat hook prerouting priority dstnat", rules),
@@ -153,7 +175,7 @@ def _destinations(endpoint: Endpoint) -> Iterator[str]:
 def _match(port: PublishedPort, family: str) -> str:
     where = "fib daddr type local" if port.address in _ANY else f"{family} daddr {port.address}"
     guard = " ip6 daddr != ::1" if family == "ip6" else " meta nfproto ipv4"
-    return f"{where}{guard} {protocol(port)} dport {port.public}"
+    return f"{where}{guard} {port.protocol} dport {port.public}"
 
 
 def _target(address: str, port: PublishedPort) -> str:
@@ -163,6 +185,15 @@ def _target(address: str, port: PublishedPort) -> str:
 
 def _family(address: str) -> str:
     return "ip6" if ":" in address else "ip"
+
+
+def guard_rules(*, wide: bool) -> str:
+    """Return a transaction that makes the table of :meth:`Nft.guard_forwarding`, for one family."""
+    family = "ipv6" if wide else "ipv4"
+    # A device without a kind, as network cards are, fits neither of the first two.
+    rules = [f'meta {way} "bridge" accept' for way in ("iifkind", "oifkind")]
+    rules.append(f"meta nfproto {family} drop")
+    return _table(f"swapbox_{family}", [("forward", "filter hook forward priority filter", rules)])
 
 
 def _table(name: str, chains: Collection[tuple[str, str, Collection[str] | Iterator[str]]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _socket
 from typing import NamedTuple
 
-from swapbox.drivers.network import Endpoint, Network, PublishedPort
+from swapbox.drivers.network import Endpoint, Network
 from swapbox.errors import InvalidInput
 
 _PREFIX = "com.docker.network."
@@ -15,9 +15,14 @@ _MASQUERADE = f"{_PREFIX}bridge.enable_ip_masquerade"
 _HOST_ADDRESS = f"{_PREFIX}bridge.host_binding_ipv4"
 _MTU = f"{_PREFIX}driver.mtu"
 _KNOWN = (_NAME, _ICC, _MASQUERADE, _HOST_ADDRESS, _MTU)
-_PROTOCOLS = ("tcp", "udp", "sctp")
 _NAME_BYTES = 15
 """What the kernel's IFNAMSIZ leaves."""
+_RESERVED = ("all", "default")
+"""What every link has below ``/proc/sys/net/*/conf``."""
+MARK = "swapbox "
+"""How the alias of a bridge of ours begins; the network's id follows."""
+PORT_PREFIX = "vethsb"
+"""How the links that are ours begin: no hexadecimal digits, so Docker's names never do."""
 
 
 class Settings(NamedTuple):
@@ -45,32 +50,23 @@ def settings(network: Network) -> Settings:
             raise InvalidInput(
                 f"unknown option {name!r} for bridge network driver", hint=f"it has {', '.join(_KNOWN)}"
             )
-    bridge = options.get(_NAME) or f"br-{network.id[:12]}"
-    # It becomes part of rules: nothing that means something there.
+    bridge = options.get(_NAME) or own_name(network)
+    # It becomes part of rules and of paths below /proc/sys: nothing that means something there.
     plain = bridge.translate({ord(character): None for character in "_.-"})
-    if len(bridge) > _NAME_BYTES or not (bridge.isascii() and bridge[0].isalnum() and plain.isalnum()):
+    good = bridge.isascii() and bridge[0].isalnum() and plain.isalnum() and bridge not in _RESERVED
+    if len(bridge) > _NAME_BYTES or not good:
         raise InvalidInput(
             f"invalid name of a bridge: {bridge!r}", hint=f"at most {_NAME_BYTES} letters and digits"
         )
     address = options.get(_HOST_ADDRESS, "0.0.0.0")
     try:
         _socket.inet_pton(_socket.AF_INET, address)
-    except OSError:
+    except (OSError, ValueError):
         raise InvalidInput(f"invalid value of {_HOST_ADDRESS}: {address!r}") from None
     mtu = options.get(_MTU, "") or "1500"
     if not (mtu.isascii() and mtu.isdigit() and 68 <= int(mtu) <= 65535):
         raise InvalidInput(f"invalid value of {_MTU}: {mtu!r}")
     return Settings(bridge, _truth(network, _ICC), _truth(network, _MASQUERADE), int(mtu))
-
-
-def protocol(port: PublishedPort) -> str:
-    """Return a port's protocol for a rule, in which nothing else may stand: an image may have named it.
-
-    :raises InvalidInput: it is none that ports have.
-    """
-    if port.protocol not in _PROTOCOLS:
-        raise InvalidInput(f"invalid protocol of a published port: {port.protocol!r}")
-    return port.protocol
 
 
 def _truth(network: Network, name: str) -> bool:
@@ -82,7 +78,22 @@ def _truth(network: Network, name: str) -> bool:
 
 def port_name(endpoint: Endpoint) -> str:
     """Return the name of the host's end of an endpoint's pair of links."""
-    return f"veth{endpoint.id[:11]}"
+    return f"{PORT_PREFIX}{endpoint.id[:9]}"
+
+
+def own_name(network: Network) -> str:
+    """Return the name of the network's bridge when nobody asks for another."""
+    return f"br-{network.id[:12]}"
+
+
+def mark(network: Network) -> str:
+    """Return what the alias of the network's bridge says."""
+    return f"{MARK}{network.id}"
+
+
+def forward_chain_names(network: Network) -> tuple[str, str]:
+    """Return the names of the chains that iptables' ``FORWARD`` jumps to, where it drops what no rule accepts."""
+    return f"SB-A-{network.id[:12]}", f"SB-L-{network.id[:12]}"
 
 
 def table_name(network: Network) -> str:
