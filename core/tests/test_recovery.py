@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from swapbox.containers.recovery import _last_word
 from swapbox.containers.records import RunState
+from swapbox.containers.recovery import _last_word
 from swapbox.linux.process import Process
 
 
