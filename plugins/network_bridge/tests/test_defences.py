@@ -13,6 +13,7 @@ from swapbox.drivers.network import Endpoint, Network, PublishedPort, Subnet
 from swapbox.errors import Conflict, InvalidInput
 from swapbox.testing.hosts import Host, entered, host, join
 from swapbox.testing.network import make_endpoint, netns_of, reaches, serving
+from swapbox_network_bridge import bridge
 from swapbox_network_bridge.driver import Driver
 from swapbox_network_bridge.iptables import Iptables, allow_forwarding, network_chains, port_chain, programs
 from swapbox_network_bridge.nft import network_rules, port_rules
@@ -98,6 +99,22 @@ class TestWhatOthersHaveMade:
         assert own_host.links() == {options.get("com.docker.network.bridge.name", BRIDGE)}
         driver.remove_network(network)
         assert own_host.links() == set()
+
+    @pytest.mark.parametrize("step", ["forward", "make", "_tame", "_add_address"])
+    def test_what_a_killed_process_has_not_finished_the_next_start_does(
+        self, own_host: Host, place: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    ) -> None:
+        own_host.sysctl("net/ipv4/ip_forward", "0")
+        driver = Driver(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(bridge, step, kill)
+            patch.setattr(bridge, "remove", kill)
+            with pytest.raises(KeyboardInterrupt):
+                driver.create_network(FRONT)
+        driver.connect(netns_of(place), make_endpoint(FRONT, 2))
+        assert own_host.ok("cat", "/proc/sys/net/ipv4/ip_forward") == "1"
+        with serving(None, 80):
+            assert reaches(place, "10.77.0.1", 80)
 
 
 class TestTheHostsRules:
@@ -205,6 +222,11 @@ class TestWhatContainersMayDo:
             with serving(neighbour, 80), serving(None, 81):
                 assert reaches(place, "10.77.0.1", 81)
                 assert not reaches(place, "10.77.0.3", 80, seconds=0.3)
+
+
+def kill(*_: object, **__: object) -> None:
+    """End as a killed process does: nothing is undone."""
+    raise KeyboardInterrupt
 
 
 def send_as(place: Host, source: str, target: str, port: int) -> None:

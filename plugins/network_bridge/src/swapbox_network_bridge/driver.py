@@ -59,12 +59,12 @@ class Driver:
         bridge.check(network)
         # Rules first: there is no moment in which containers can be reached that must not be.
         self._firewall.add_network(network)
-        bridge.make(network)
         for wide in (False, True)[: 2 if network.ipv6 else 1]:
             if not bridge.forwards(wide=wide):
                 # As Docker does: a host that was no router must not become one between networks of its own.
                 self._firewall.guard_forwarding(wide=wide)
                 bridge.forward(wide=wide)
+        bridge.make(network)  # last: a bridge that is up says that everything is there
 
     def remove_network(self, network: Network) -> None:
         """Remove the bridge and its rules."""
