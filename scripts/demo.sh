@@ -17,10 +17,22 @@ finish() {
 }
 trap finish EXIT
 
+show() { # show TITLE COMMAND...: a title, and a command as one would type it
+    local word
+    printf '\n\033[1m# %s\033[0m\n$' "$1"
+    for word in "${@:2}"; do
+        case $word in
+            *[!A-Za-z0-9_./:=@%,+-]*) printf ' %s' "${word@Q}" ;;
+            *) printf ' %s' "$word" ;;
+        esac
+    done
+    echo
+}
+
 step() { # step TITLE COMMAND...: show and run a command, and say how long it took
-    local title=$1 start
+    local start
+    show "$@"
     shift
-    printf '\n\033[1m# %s\033[0m\n$ %s\n' "$title" "$*"
     start=$(date +%s%N)
     "$@"
     printf '\033[2m(%d ms)\033[0m\n' $((($(date +%s%N) - start) / 1000000))
@@ -30,14 +42,16 @@ step "An image of the host's own sh, ls, cat and id, with the libraries they nee
     swapbox image from-host demo sh ls cat id sleep
 
 touch "$work/server"
+show "A registry on loopback, in the background" swapbox registry serve --addr 127.0.0.1:0 "$work/registry"
 swapbox registry serve --addr 127.0.0.1:0 "$work/registry" >"$work/server" &
 server=$!
 until address=$(grep -om1 '127.0.0.1:[0-9]*' "$work/server"); do
     kill -0 "$server" || { echo "the registry did not start" >&2; exit 1; }
 done
+head -n1 "$work/server"
 image="$address/demo"
 
-swapbox tag demo "$image"
+step "Name the image after it" swapbox tag demo "$image"
 step "Push it to a registry on loopback" swapbox push "$image"
 step "Forget it" swapbox rmi demo "$image"
 step "Pull" swapbox pull "$image"
@@ -49,7 +63,7 @@ for driver in overlay vfs; do
 done
 
 step "In the background, and its log" swapbox run -d --name background "$image" sh -c 'echo working; exec sleep 100'
-    
+
 step "Containers" swapbox ps
 step "Its log" swapbox logs background
 step "Remove it" swapbox rm -f background

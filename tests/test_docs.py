@@ -152,6 +152,23 @@ def test_the_plugin_of_the_guide_passes_its_contract(tmp_path: Path) -> None:
     assert outcome.stdout.split() == ["swapbox-logging-text", "[]"], outcome.stderr
 
 
+def test_the_flags_that_are_said_not_to_be_there_are_not() -> None:
+    import click
+
+    from swapbox.cli.app import swapbox
+
+    table = sections(DOCS / "differences.md", "##")["Flags that are not there"]
+    for verbs, flags in re.findall(r"^\| (`.+?) \| (.+) \|$", table, re.MULTILINE):
+        for verb in re.findall(r"`([a-z ]+)`", verbs):
+            command: click.Command | None = swapbox
+            for word in verb.split():
+                assert isinstance(command, click.Group)
+                command = command.get_command(click.Context(command), word)
+            assert command is not None
+            known = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
+            assert not known & set(re.findall(r"`(-[a-z-]+)`", flags)), verb
+
+
 def test_every_decision_has_its_four_parts() -> None:
     assert len(DECISIONS) >= 5
     for number, page in enumerate(DECISIONS, start=1):
