@@ -109,12 +109,11 @@ def _remove_dead(directory: Path, *, kept: str) -> None:
 
 
 def _is_dead(file: "os.DirEntry[str]") -> bool:
-    """Say whether another release has taken an index's place, or a file that it was made from is gone."""
+    """Say whether another release has taken an index's place, or what it was made from is gone or has changed."""
     try:
         with open(file.path, "rb", opener=_open_no_follow) as stream:
             document = json.load(stream)
-        made_from = [path for path, stamp in document["stamps"].items() if stamp]
-        return bool(document["key"][3:] == _key()[3:]) or not all(map(os.path.lexists, made_from))
+        return bool(document["key"][3:] == _key()[3:] or document["stamps"] != stamps(document["stamps"]))
     except OSError:
         return False
     except (ValueError, TypeError, KeyError, AttributeError):  # damaged, or still being written
