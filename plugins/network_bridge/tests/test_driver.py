@@ -74,6 +74,11 @@ def test_nothing_but_a_protocol_gets_into_the_rules(protocol: str) -> None:
         port_chain(endpoint, wide=False)
 
 
+def test_ports_are_published_where_the_networks_options_say(tmp_path: Path) -> None:
+    network = FRONT._replace(options={"com.docker.network.bridge.host_binding_ipv4": "127.0.0.1"})
+    assert Driver(tmp_path).host_address(network) == "127.0.0.1"
+
+
 @pytest.fixture
 def own_host() -> Iterator[Host]:
     with host() as made, entered(made.pid):

@@ -154,11 +154,20 @@ class NetworkDriver(Protocol):
         ...
 
 
+class PortPublisher(NetworkDriver, Protocol):
+    """What a driver with the capability ``ports`` can do besides."""
+
+    def host_address(self, network: Network) -> str:
+        """Return the address of the host for ports that name none; empty for every address of the host."""
+        ...
+
+
 class NetworkDriverSpec(DriverSpec[NetworkDriver]):
     """Offer a network driver; see :class:`swapbox.drivers.common.DriverSpec`.
 
-    Capabilities: ``networks`` (people make networks with it; see above), ``ports`` (it publishes ports), ``names``
-    (the host itself has the gateways' addresses, so that the core's name server can listen there).
+    Capabilities: ``networks`` (people make networks with it; see above), ``ports`` (it publishes ports, and keeps
+    :class:`PortPublisher`), ``names`` (the host itself has the gateways' addresses, so that the core's name server
+    can listen there).
     """
 
     kind = "network"

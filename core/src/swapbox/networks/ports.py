@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import _socket
 import errno
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from swapbox.drivers.network import PublishedPort
 from swapbox.errors import Conflict
@@ -14,30 +15,34 @@ from swapbox.networks.records import EndpointRow
 if TYPE_CHECKING:
     from swapbox.containers.config import PortBinding
     from swapbox.containers.records import Container
+    from swapbox.drivers.network import PortPublisher
     from swapbox.engine import Engine
 
 _TYPES: Mapping[str, int] = {"tcp": _socket.SOCK_STREAM, "udp": _socket.SOCK_DGRAM}
 _ANY = {False: "0.0.0.0", True: "::"}
-_ATTEMPTS = 20
+_ALL = "all ports are allocated"
 
 
 def choose(engine: Engine, container: Container, row: EndpointRow) -> tuple[PublishedPort, ...]:
     """Return the ports to publish for a container, inside a transaction that also writes them down.
 
-    :param row: the place through which they are published.
+    :param row: the place through which they are published; none are, if its driver cannot.
     :raises Conflict: another container, or a program on the host, has one of them.
     """
-    taken = [port for ports in engine.networks.records.published().values() for port in ports]
-    chosen: list[PublishedPort] = []
+    if "ports" not in engine.selector.choose("network", made_with=row.network.driver).offer.spec.capabilities:
+        return ()
+    driver = cast("PortPublisher", engine.selector.open("network", made_with=row.network.driver))
+    choice = _Choice(row, driver.host_address(row.network.for_driver()))
+    for ports in engine.networks.records.published().values():
+        for port in ports:
+            choice.take(port)
     try:
-        for binding in _bindings(container):
-            chosen += _chosen(binding, row, [*taken, *chosen])
+        return choice.all(list(_bindings(container)))
     except Conflict as error:
         message = f"driver failed programming external connectivity on endpoint {container.name} ({row.id})"
         raise Conflict(
             f"failed to set up container networking: {message}: {error.message}", hint=error.hint
         ) from None
-    return tuple(chosen)
 
 
 def _bindings(container: Container) -> Iterator[PortBinding]:
@@ -54,60 +59,98 @@ def _bindings(container: Container) -> Iterator[PortBinding]:
                 yield PortBinding(private, protocol)
 
 
-def _chosen(binding: PortBinding, row: EndpointRow, taken: Sequence[PublishedPort]) -> list[PublishedPort]:
-    """Return the published ports of one binding: one number, on each address that it is for."""
-    addresses = _addresses(binding.address, row)
-    first, last = binding.public, binding.public_last or binding.public
-    if not first:
-        return _ephemeral(binding, addresses, taken)
-    for number in range(first, last + 1):
-        ports = [PublishedPort(binding.protocol, binding.private, address, number) for address in addresses]
-        reason = next((why for port in ports if (why := _refused(port, taken))), "")
-        if not reason:
-            return ports
-        if number == last:
-            raise Conflict(reason if first == last else f"{reason} (of {first}-{last} none is free)")
-    raise AssertionError(binding)
+class _Choice:
+    """The ports that are taken, and those that are chosen for a container: they may be many thousands.
 
+    :param row: the container's place.
+    :param default: the address of the host for bindings without one; empty for all.
+    """
 
-def _addresses(asked: str, row: EndpointRow) -> list[str]:
-    """Return the addresses of the host: of every family that the container has an address of."""
-    if asked:
-        return [asked] if (row.ipv6 if ":" in asked else row.ipv4) else []
-    default = row.network.options.get("com.docker.network.bridge.host_binding_ipv4", "")
-    return [default or _ANY[False]] * bool(row.ipv4) + [_ANY[True]] * (bool(row.ipv6) and not default)
+    def __init__(self, row: EndpointRow, default: str) -> None:
+        self._row = row
+        self._default = default
+        self._taken: dict[tuple[str, int], list[str]] = {}
+        self._untried: dict[tuple[str, str], Iterator[int]] = {}
 
+    def take(self, port: PublishedPort) -> None:
+        """Note that a port is taken."""
+        self._taken.setdefault((port.protocol, port.public), []).append(port.address)
 
-def _ephemeral(
-    binding: PortBinding, addresses: Sequence[str], taken: Sequence[PublishedPort]
-) -> list[PublishedPort]:
-    """Return a port that the kernel chooses; the same number on each address, if that can be."""
-    for _ in range(_ATTEMPTS):
-        number = _free_number(binding.protocol, addresses[0]) if addresses else 0
-        ports = [PublishedPort(binding.protocol, binding.private, address, number) for address in addresses]
-        if not any(_refused(port, taken) for port in ports):
-            return ports
-    raise Conflict(f"no ephemeral port for {binding.private}/{binding.protocol} is free")
+    def all(self, bindings: Sequence[PortBinding]) -> tuple[PublishedPort, ...]:
+        """Return the published ports of all bindings.
 
+        :raises Conflict: one cannot be published.
+        """
+        asked = Counter((one.protocol, one.address) for one in bindings if not one.public)
+        if max(asked.values(), default=0) > len(_ephemeral()):  # do not look for what cannot be
+            raise Conflict(_ALL)
+        found = []
+        for binding in bindings:
+            for port in self._chosen(binding):
+                self.take(port)
+                found.append(port)
+        return tuple(found)
 
-def _refused(port: PublishedPort, taken: Sequence[PublishedPort]) -> str:
-    """Return why a port cannot be published, in Docker's words; empty when it can."""
-    shown = f"[{port.address}]" if ":" in port.address else port.address
-    for other in taken:
-        if (other.protocol, other.public) == (port.protocol, port.public) and _overlap(
-            other.address, port.address
-        ):
+    def _chosen(self, binding: PortBinding) -> list[PublishedPort]:
+        """Return the published ports of one binding: one number, on each address that it is for."""
+        addresses = self._addresses(binding.address)
+        first, last = binding.public, binding.public_last or binding.public
+        if not addresses:
+            return []
+        reason = ""
+        for number in range(first, last + 1) if first else self._numbers(binding.protocol, addresses[0]):
+            ports = [PublishedPort(binding.protocol, binding.private, address, number) for address in addresses]
+            reason = next((why for port in ports if (why := self._refused(port))), "")
+            if not reason:
+                return ports
+        if not first:
+            raise Conflict(_ALL)
+        raise Conflict(reason if first == last else f"{reason} (of {first}-{last} none is free)")
+
+    def _numbers(self, protocol: str, address: str) -> Iterator[int]:
+        """Return what has not been tried of the numbers that the kernel chooses from, the first as it likes."""
+        key = protocol, address
+        if key not in self._untried:
+            self._untried[key] = _from(_free_number(protocol, address))
+        return self._untried[key]
+
+    def _addresses(self, asked: str) -> list[str]:
+        """Return the addresses of the host: of every family that the container has an address of."""
+        given = asked or self._default
+        if given:
+            return [given] if (self._row.ipv6 if ":" in given else self._row.ipv4) else []
+        return [_ANY[False]] * bool(self._row.ipv4) + [_ANY[True]] * bool(self._row.ipv6)
+
+    def _refused(self, port: PublishedPort) -> str:
+        """Return why a port cannot be published, in Docker's words; empty when it can."""
+        shown = f"[{port.address}]" if ":" in port.address else port.address
+        if any(_overlap(other, port.address) for other in self._taken.get((port.protocol, port.public), ())):
             return f"Bind for {shown}:{port.public} failed: port is already allocated"
-    if port.protocol not in _TYPES:
+        if port.protocol not in _TYPES:
+            return ""
+        try:
+            _bound(port.protocol, port.address, port.public).close()
+        except OSError as error:
+            why = "address already in use" if error.errno == errno.EADDRINUSE else (error.strerror or "").lower()
+            if error.errno == errno.EADDRNOTAVAIL:
+                why = "cannot assign requested address"
+            return f"failed to bind host port {shown}:{port.public}/{port.protocol}: {why}"
         return ""
-    try:
-        _bound(port.protocol, port.address, port.public).close()
-    except OSError as error:
-        why = "address already in use" if error.errno == errno.EADDRINUSE else (error.strerror or "").lower()
-        if error.errno == errno.EADDRNOTAVAIL:
-            why = "cannot assign requested address"
-        return f"failed to bind host port {shown}:{port.public}/{port.protocol}: {why}"
-    return ""
+
+
+def _ephemeral() -> range:
+    """Return the numbers that the kernel chooses from, see ip(7)."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        first, last = map(int, file.read().split())
+    return range(first, last + 1)
+
+
+def _from(number: int) -> Iterator[int]:
+    """Yield a number that the kernel has chosen, and then the others in their order."""
+    numbers = _ephemeral()
+    yield number
+    yield from range(number + 1, numbers.stop)
+    yield from range(numbers.start, number)
 
 
 def _overlap(one: str, other: str) -> bool:

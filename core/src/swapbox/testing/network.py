@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from swapbox.drivers.network import Endpoint, Network, NetworkDriver, PublishedPort, Subnet
+from swapbox.drivers.network import Endpoint, Network, NetworkDriver, PortPublisher, PublishedPort, Subnet
 from swapbox.errors import SwapboxError
 from swapbox.testing.hosts import Host, entered, host
 from swapbox.testing.process import wait_until
@@ -287,6 +287,11 @@ class PortsContract(NetworksContract):
             assert reaches(places[0], "10.77.0.1", 8080)
             assert not reaches(places[1], "10.77.0.1", 8081, seconds=0.3)
         driver.remove_network(network)
+
+    def test_without_more_words_ports_are_published_on_every_address(
+        self, driver: PortPublisher, network: Network
+    ) -> None:
+        assert driver.host_address(network) == ""
 
     def test_ports_of_a_container_that_vanished_are_freed(
         self, driver: NetworkDriver, network: Network, endpoint: Endpoint, places: tuple[Host, Host]

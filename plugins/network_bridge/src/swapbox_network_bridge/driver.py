@@ -12,7 +12,7 @@ from swapbox.drivers.network import Connection, Endpoint, NamespaceMode, Network
 from swapbox.errors import Unavailable
 from swapbox_network_bridge.firewall import Firewall, open_firewall
 from swapbox_network_bridge.netlink import Netlink, open_namespace
-from swapbox_network_bridge.options import Settings, mark, port_name, settings
+from swapbox_network_bridge.options import Settings, host_address, mark, port_name, settings
 
 
 class Driver:
@@ -85,6 +85,10 @@ class Driver:
         for network in networks:
             freed += bridge.reconcile(network, live) + self._firewall.reconcile(network, live)
         return freed
+
+    def host_address(self, network: Network) -> str:
+        """Return where ports are published that name no address: as the network's options say."""
+        return host_address(network)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

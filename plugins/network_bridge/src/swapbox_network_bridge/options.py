@@ -69,6 +69,11 @@ def settings(network: Network) -> Settings:
     return Settings(bridge, _truth(network, _ICC), _truth(network, _MASQUERADE), int(mtu))
 
 
+def host_address(network: Network) -> str:
+    """Return where ports are published that name no address; empty for everywhere."""
+    return network.options.get(_HOST_ADDRESS, "")
+
+
 def _truth(network: Network, name: str) -> bool:
     value = network.options.get(name, "true").lower()
     if value not in ("1", "t", "true", "0", "f", "false"):
