@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -62,6 +63,10 @@ _SHARED = pytest.StashKey[list[Engine | Sandbox]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SHARED] = []
+    # A shell's background job ignores interrupts, and so would every command that the tests start and then interrupt.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @contextmanager

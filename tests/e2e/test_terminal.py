@@ -24,11 +24,6 @@ pytestmark = pytest.mark.root
 LOOP = "while :; do usleep 10000; done"
 
 
-def _mind_hang_ups() -> None:
-    """Undo what nohup(1), which may have started the tests, has done."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
 class Person:
     """Somebody who types into a terminal and sees its screen."""
 
@@ -41,7 +36,6 @@ class Person:
             env={"TERM": "xterm", **environment},
             timeout=15,
             dimensions=(rows, columns),
-            preexec_fn=_mind_hang_ups,
         )
         self.child.delaybeforesend = None
         self.child.logfile_read = self

@@ -34,6 +34,10 @@ class ClientError(SwapboxError):
         self.code = code
 
 
+class ForcedExit(BaseException):
+    """The user insists that the command ends; nobody takes it for a plugin's fault, as any Exception or SystemExit."""
+
+
 FLAG_ERROR = 125
 """The exit code of Docker's client for a flag it does not know, and of ``run`` for an error of the engine."""
 
@@ -316,6 +320,8 @@ def _outcome(argv: Sequence[str], state: dict[str, Any]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except ForcedExit:
+        return 1
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 1
     except OSError as error:

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from swapbox.cli.app import ForcedExit
+
 _PATIENCE = 3
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _KEPT = ("KILL", "STOP", "CHLD", "PIPE", "URG", "WINCH", "TTIN", "TTOU", "SEGV", "BUS", "FPE", "ILL", "TRAP")
@@ -67,7 +69,7 @@ class SignalProxy:
         if self._endings == _PATIENCE:
             # A container's first process ignores what it does not handle, so a user could never get out.
             click.echo(f"\ngot {self._endings} SIGTERM/SIGINTs, forcefully exiting", err=True)
-            raise SystemExit(1)  # nobody takes it for a fault of a plugin, as any Exception might be
+            raise ForcedExit
         if self._forward:
             self._waiting.append(number)
             os.eventfd_write(self._wake, 1)

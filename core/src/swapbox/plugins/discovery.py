@@ -73,9 +73,7 @@ class _EntryPoint(importlib.metadata.EntryPoint):
         """
         try:
             return super().load()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(describe(error)) from error
 
 

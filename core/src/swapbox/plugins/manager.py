@@ -184,9 +184,7 @@ class Plugins:
             specs = list(getattr(plugin, NAMES[kind].hook)())
             for spec in specs:
                 _check(spec, kind)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
+        except (Exception, SystemExit) as error:
             self._quarantine(entry, error)
             return []
         return specs
@@ -205,9 +203,7 @@ class Plugins:
             try:
                 plugin = import_module(module.strip())
                 self._objects[entry.key] = reduce(getattr, filter(None, attribute.strip().split(".")), plugin)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
+            except (Exception, SystemExit) as error:
                 self._quarantine(entry, error)
         return self._objects.get(entry.key)
 
