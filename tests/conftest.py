@@ -63,7 +63,7 @@ _SHARED = pytest.StashKey[list[Engine | Sandbox]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_SHARED] = []
-    # A shell's background job ignores interrupts, and so would every command that the tests start and then interrupt.
+    # A shell's background job ignores interrupts, and so would every command that the tests start and interrupt.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

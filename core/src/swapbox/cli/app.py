@@ -35,7 +35,7 @@ class ClientError(SwapboxError):
 
 
 class ForcedExit(BaseException):
-    """The user insists that the command ends; nobody takes it for a plugin's fault, as any Exception or SystemExit."""
+    """The user insists that the command ends. No Exception or SystemExit, which would be taken for a plugin's."""
 
 
 FLAG_ERROR = 125

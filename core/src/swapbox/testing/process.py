@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import IO, NamedTuple, TypeVar
 
 ResultT = TypeVar("ResultT")
@@ -90,7 +91,7 @@ class Engine:
         self, *arguments: str | Path, stdin: int | IO[bytes] = subprocess.DEVNULL
     ) -> subprocess.Popen[bytes]:
         """Start in the background with both outputs on pipes; the caller waits for it."""
-        return subprocess.Popen(
+        return _Started(
             self.argv(*arguments),
             stdin=stdin,
             stdout=subprocess.PIPE,
@@ -101,6 +102,17 @@ class Engine:
     def argv(self, *arguments: str | Path) -> tuple[str, ...]:
         """Return the whole command line."""
         return (*self.prefix, *map(str, arguments))
+
+
+class _Started(subprocess.Popen[bytes]):
+    """A command that a failing test does not wait for."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, value, traceback)
 
 
 def wait_until(condition: Callable[[], ResultT], what: str, *, timeout: float = 15) -> ResultT:
