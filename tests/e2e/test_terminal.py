@@ -594,7 +594,9 @@ def test_a_signal_leaves_a_started_terminal(number: int, runs: bool, swapbox: Sa
     if runs:
         swapbox.ok("start", "shell")
     with swapbox.start("start", "-a", "shell") as command:
-        wait_until(lambda: swapbox.state("shell")["Running"] and catches(command.pid, number), "it is attached")
+        wait_until(
+            lambda: swapbox.state("shell")["Running"] and catches(command.pid, signal.SIGTERM), "it is attached"
+        )
         command.send_signal(number)
         assert command.wait() == 0
     assert swapbox.state("shell")["Running"]

@@ -25,6 +25,10 @@ class SwapboxError(Exception):
         return self.message  # words may have been put before it since
 
 
+class ForcedExit(BaseException):
+    """The user insists that this process ends, in the middle of whatever it does; nothing of ours catches it."""
+
+
 class NotFound(SwapboxError):
     """The named thing does not exist; create or pull it, or correct the name."""
 

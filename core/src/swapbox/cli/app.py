@@ -16,7 +16,7 @@ from swapbox import __version__
 from swapbox.cli.early import GLOBAL_OPTIONS
 from swapbox.cli.groups import Group
 from swapbox.engine import Engine
-from swapbox.errors import SwapboxError
+from swapbox.errors import ForcedExit, SwapboxError
 
 if TYPE_CHECKING:
     from swapbox.containers.spawn import Monitor
@@ -32,10 +32,6 @@ class ClientError(SwapboxError):
     def __init__(self, message: str, *, code: int = 1, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.code = code
-
-
-class ForcedExit(BaseException):
-    """The user insists that the command ends. No Exception or SystemExit, which would be taken for a plugin's."""
 
 
 FLAG_ERROR = 125

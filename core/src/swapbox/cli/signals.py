@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from swapbox.cli.app import ForcedExit
+from swapbox.errors import ForcedExit
 
 _PATIENCE = 3
 _ENDING = (signal.SIGINT, signal.SIGTERM)

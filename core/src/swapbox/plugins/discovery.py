@@ -22,7 +22,7 @@ import pluggy
 from stevedore.extension import ExtensionManager
 
 from swapbox import hookspecs
-from swapbox.errors import PluginError, describe
+from swapbox.errors import ForcedExit, PluginError, describe
 from swapbox.plugins import index
 from swapbox.plugins.index import Entry
 from swapbox.plugins.markers import PROJECT
@@ -73,7 +73,9 @@ class _EntryPoint(importlib.metadata.EntryPoint):
         """
         try:
             return super().load()
-        except (Exception, SystemExit) as error:
+        except (KeyboardInterrupt, ForcedExit):
+            raise
+        except BaseException as error:
             raise PluginError(describe(error)) from error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from swapbox.drivers.common import API_VERSION, DriverSpec, Kind
-from swapbox.errors import NotFound, PluginError, describe
+from swapbox.errors import ForcedExit, NotFound, PluginError, describe
 from swapbox.plugins import index
 from swapbox.plugins.index import Entry
 from swapbox.plugins.kinds import NAMES
@@ -184,7 +184,9 @@ class Plugins:
             specs = list(getattr(plugin, NAMES[kind].hook)())
             for spec in specs:
                 _check(spec, kind)
-        except (Exception, SystemExit) as error:
+        except (KeyboardInterrupt, ForcedExit):
+            raise
+        except BaseException as error:
             self._quarantine(entry, error)
             return []
         return specs
@@ -203,7 +205,9 @@ class Plugins:
             try:
                 plugin = import_module(module.strip())
                 self._objects[entry.key] = reduce(getattr, filter(None, attribute.strip().split(".")), plugin)
-            except (Exception, SystemExit) as error:
+            except (KeyboardInterrupt, ForcedExit):
+                raise
+            except BaseException as error:
                 self._quarantine(entry, error)
         return self._objects.get(entry.key)
 
