@@ -176,14 +176,13 @@ def test_chain_ids_are_those_of_the_image_specification() -> None:
 def test_layers_become_snapshots_that_build_on_one_another(storage: Trees, capabilities: frozenset[str]) -> None:
     layers = [layer(made) for made in LAYERS]
     chains = chain_ids([one.diff_id for one in layers])
-    mounts = Path("/proc/self/mounts").read_text()
     assert unpack(storage, layers, capabilities) == chains[-1]
     assert [storage.stat(chain).parent for chain in chains] == [None, *chains[:-1]]
     assert len(storage.snapshots) == 3
     assert names(storage.path(chains[-1])) == {"d", "d/one", "d/two", "o", "o/high"}
     assert (storage.path(chains[-1]) / "d/one").read_bytes() == b"one"
     assert (storage.path(chains[0]) / "d/one").read_bytes() == b"1"
-    assert Path("/proc/self/mounts").read_text() == mounts
+    assert str(storage.root) not in Path("/proc/self/mounts").read_text()
 
 
 def described(root: Path) -> dict[str, tuple[object, ...]]:
