@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -59,6 +60,7 @@ def said(result: Result) -> tuple[int, str, str]:
 def test_a_push_says_what_dockers_does(swapbox: Sandbox, docker: Engine, registry: str, busybox_ref: str) -> None:
     def pushed(engine: Engine, name: str) -> list[tuple[int, str, str]]:
         repository = f"{registry}/{name}"
+        engine.ok("pull", busybox_ref)  # so that it is known where the layer can be mounted from
         engine.ok("tag", busybox_ref, f"{repository}:1")
         engine.ok("tag", busybox_ref, f"{repository}:2")
         cases = [
@@ -75,8 +77,9 @@ def test_a_push_says_what_dockers_does(swapbox: Sandbox, docker: Engine, registr
         ]
         return [said(engine("push", *case)) for case in cases]
 
-    ours, dockers = pushed(swapbox, "team/same1"), pushed(docker, "team/same2")
-    assert str(ours).replace("same1", "same2") == str(dockers)
+    one, two = (os.urandom(6).hex() for _ in range(2))  # the registry keeps what an earlier run has pushed
+    ours, dockers = pushed(swapbox, f"team/{one}"), pushed(docker, f"team/{two}")
+    assert str(ours).replace(one, two) == str(dockers)
     assert ours[1][1].splitlines()[-2].endswith(": Mounted from ANOTHER")
 
 
