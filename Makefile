@@ -43,9 +43,9 @@ debian:
 
 # One worker more than there are processors, since many tests wait for something; the tests of a file or class stay
 # together, since they share what is costly to make.
-# A test that fails is run once more, and listed as such: real kernels, terminals and engines on a busy machine.
+# A test that fails is run up to twice more, and listed as such: real kernels, terminals and engines on a busy machine.
 test: venv debian
-	$(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadscope --durations 15 --reruns 1 -rR
+	$(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadscope --durations 15 --reruns 2 -rR
 
 demo: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh
