@@ -285,6 +285,7 @@ def test_inspect_tells_of_mounts_what_docker_tells(both: tuple[Engine, Sandbox],
 
 def _mount_fields(document: dict[str, Any]) -> dict[str, Any]:
     host = document["HostConfig"]
+    host["Binds"] = sorted(host.get("Binds") or ())  # Docker's client takes them from a map, in any order
     for mount in document["Mounts"]:
         mount["Source"] = re.sub(r".*/volumes?/(local/)?", "", mount["Source"])
         for name in ("Name", "Source"):
