@@ -179,6 +179,18 @@ def make_private(directory: Path) -> None:
         directory.mkdir(mode=0o700, exist_ok=True)
 
 
+def sync_directory(directory: Path) -> None:
+    """Make what was made or renamed in a directory survive a crash (fsync(2)).
+
+    :raises OSError: the disk does not take it.
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _defaults(environment: Mapping[str, str]) -> tuple[Path | None, Path]:
     """Return the default root, if this user has one, and run root."""
     if (uid := _user(environment)) == 0:

@@ -27,7 +27,7 @@ from pathlib import Path
 from swapbox.descriptors import Descriptor
 from swapbox.distribution.store import Manifest, Source
 from swapbox.errors import Conflict, NotFound, from_os_error
-from swapbox.paths import make_private
+from swapbox.paths import make_private, sync_directory
 from swapbox.store.content import ContentStore
 
 MARKER = "swapbox-registry"
@@ -196,7 +196,7 @@ class DirectoryStore:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        _sync(path.parent)
+        sync_directory(path.parent)
 
     def _partial(self) -> Path:
         """Return a new name for what is not whole yet."""
@@ -212,7 +212,7 @@ class DirectoryStore:
         make_private(final.parent)
         with self._lock:
             file.rename(final)
-            _sync(final.parent)
+            sync_directory(final.parent)
             self._write(self._of(repository) / "_blobs" / _file_name(digest), "")
 
 
@@ -264,14 +264,6 @@ def _unlink(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _entries(directory: Path) -> list[Path]:

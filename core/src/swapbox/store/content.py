@@ -22,7 +22,7 @@ from pathlib import Path
 
 from swapbox.descriptors import Descriptor, check_digest, digest_of
 from swapbox.errors import AlreadyExists, DataError, NotFound, PermissionDenied, SwapboxError, Unavailable
-from swapbox.paths import make_private
+from swapbox.paths import make_private, sync_directory
 
 CHUNK = 256 * 1024
 """Bytes per read or write: large enough to forget the call, small enough to stay in the processor's cache."""
@@ -229,7 +229,7 @@ class Ingest:
         with _border(self.path):
             os.fsync(self._fd)
             self.path.rename(self.final)
-            _sync_directory(self.final.parent)
+            sync_directory(self.final.parent)
         self.close()
 
     def abort(self) -> None:
@@ -266,14 +266,6 @@ def _open_locked(path: Path) -> int | None:
         raise
     os.close(fd)
     return None
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _entries(directory: Path) -> list[Path]:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from swapbox.errors import from_os_error
-from swapbox.paths import make_private
+from swapbox.paths import make_private, sync_directory
 
 
 class StagedBlob:
@@ -60,9 +60,7 @@ class StagedBlob:
             make_private(final.parent)
             os.fsync(self._fd)
             os.rename(self._path, final)
-            directory = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            os.fsync(directory)
-            os.close(directory)
+            sync_directory(final.parent)
         except OSError as error:
             raise from_os_error(error, f"write {final}") from error
 
