@@ -15,11 +15,14 @@ from swapbox.containers.runs import make_session, tell_timings
 from swapbox.containers.session import Session, exit_code
 from swapbox.containers.stdio import Launch, Pipes, listen
 from swapbox.drivers.isolation import ExecRequest, Stdio
-from swapbox.errors import Conflict, SwapboxError
+from swapbox.errors import CommandNotExecutable, Conflict, SwapboxError
 from swapbox.paths import cgroup_path
 
 if TYPE_CHECKING:
     from swapbox.engine import Engine
+
+_ENDING = 1.0
+"""Seconds for a container to end in, of which a command that could not join may be the first sign."""
 
 
 def run_process(
@@ -43,7 +46,9 @@ def run_process(
         finally:
             cgroup.close()
     except SwapboxError as error:
-        if place.init is not None and place.init.alive():
+        # A container that ends takes what is about to join it along before its first process is gone.
+        patience = 0.0 if isinstance(error, CommandNotExecutable) else _ENDING
+        if place.init is not None and not place.init.wait(patience):
             raise
         # Whatever could not be found or joined any more, this is why.
         raise Conflict(f"container {place.id} is not running") from error
