@@ -148,6 +148,27 @@ def test_networks_are_joined_and_left_while_a_container_runs(world: World) -> No
     assert world.swapbox.ok("network", "prune", "-f").split()[2:] == ["back", "front"]
 
 
+def test_the_way_out_is_always_there_and_the_ports_and_names_with_it(world: World) -> None:
+    for name, number in (("side", 8), ("main", 9)):
+        world.swapbox.ok("network", "create", "--subnet", f"10.94.{number}.0/24", name)
+    name = world.server("web", "--network", "side", "-p", "8105:80", "-p", "81")
+    published = world.swapbox.ok("port", "web")
+    for verb, network, gateway, servers in (
+        ("connect", "main", "10.94.9.1", "10.94.8.1 10.94.9.1"),
+        ("disconnect", "side", "10.94.9.1", "10.94.9.1"),
+        ("connect", "bridge", "172.17.0.1", "10.94.9.1"),
+        ("disconnect", "bridge", "10.94.9.1", "10.94.9.1"),
+    ):
+        world.swapbox.ok("network", verb, network, "web")
+        assert world.swapbox.ok("exec", "web", "ip", "route", "list", "default").split()[2] == gateway
+        conf = world.swapbox.ok("exec", "web", "cat", "/etc/resolv.conf").splitlines()
+        assert " ".join(line.split()[1] for line in conf if line.startswith("nameserver")) == servers
+        assert world.fetch(world.other, f"{INSIDE}:8105") == name
+        assert world.swapbox.ok("port", "web") == published
+    world.swapbox.ok("network", "disconnect", "main", "web")
+    assert world.swapbox.ok("port", "web") == ""
+
+
 def test_an_exhausted_network_says_so_and_gives_addresses_back(world: World) -> None:
     world.swapbox.ok("network", "create", "--subnet", "10.98.0.0/30", "tiny")
     world.swapbox.ok("run", "-d", "--name", "only", "--network", "tiny", "busybox", "sleep", "1000")

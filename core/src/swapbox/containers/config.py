@@ -73,6 +73,9 @@ class Attachment(NamedTuple):
     :param network: name or id of the network.
     :param addresses: fixed ones, at most one of each family; empty for any.
     :param options: of the driver, for this endpoint.
+    :param priority: the way out leads through the network that has the highest.
+    :param link_local: more addresses, which nobody hands out.
+    :param links: ``CONTAINER:ALIAS``: another container and what this one calls it.
     """
 
     network: str
@@ -80,6 +83,9 @@ class Attachment(NamedTuple):
     addresses: tuple[str, ...] = ()
     mac_address: str = ""
     options: Mapping[str, str] = {}
+    priority: int = 0
+    link_local: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
 
 
 class PortBinding(NamedTuple):

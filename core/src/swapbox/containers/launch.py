@@ -129,17 +129,15 @@ def _runtime_files(
     """Write the container's files; the gateways of networks with names are its name servers."""
     servers: list[str] = []
     if leased:
-        from swapbox.networks import resolving
+        from swapbox.networks.resolving import servers_of
 
-        for driver, endpoint in leased:
-            if resolving.has_names(engine, endpoint.network, driver):
-                servers += resolving.servers(endpoint.network)
+        servers = servers_of(engine, ((driver, endpoint.network) for driver, endpoint in leased))
     return files.write_runtime_files(
         engine.paths.container(container.id),
         container,
         private=private,
         endpoints=[endpoint for _driver, endpoint in leased],
-        servers=servers[:3],  # what resolvers read, see resolv.conf(5)
+        servers=servers,
     )
 
 

@@ -81,6 +81,7 @@ class Endpoint(NamedTuple):
     :param gateway: the container's way out leads through this network.
     :param ports: to publish, through this network.
     :param aliases: more names of the container in this network.
+    :param link_local: more addresses that were asked for, with prefix length.
     """
 
     id: str
@@ -94,6 +95,7 @@ class Endpoint(NamedTuple):
     gateway: bool = True
     ports: tuple[PublishedPort, ...] = ()
     aliases: tuple[str, ...] = ()
+    link_local: tuple[str, ...] = ()
 
 
 class Connection(NamedTuple):
@@ -162,12 +164,23 @@ class PortPublisher(NetworkDriver, Protocol):
         ...
 
 
+class Rerouter(NetworkDriver, Protocol):
+    """What a driver with the capability ``ways`` can do besides."""
+
+    def reroute(self, netns: Path, endpoint: Endpoint) -> None:
+        """Change the way out of a namespace that is connected by an endpoint to what it says now; idempotent.
+
+        With ``gateway`` it leads through the endpoint, and its ports are published; else neither is so any more.
+        """
+        ...
+
+
 class NetworkDriverSpec(DriverSpec[NetworkDriver]):
     """Offer a network driver; see :class:`swapbox.drivers.common.DriverSpec`.
 
     Capabilities: ``networks`` (people make networks with it; see above), ``ports`` (it publishes ports, and keeps
-    :class:`PortPublisher`), ``names`` (the host itself has the gateways' addresses, so that the core's name server
-    can listen there).
+    :class:`PortPublisher`), ``ways`` (a container's way out can change while it runs; it keeps :class:`Rerouter`),
+    ``names`` (the host itself has the gateways' addresses, so that the core's name server can listen there).
     """
 
     kind = "network"

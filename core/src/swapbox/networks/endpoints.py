@@ -155,9 +155,10 @@ def _check_removed(engine: Engine, container: Container) -> None:
 def way_out(rows: Sequence[EndpointRow]) -> EndpointRow | None:
     """Return the place through which a container reaches the world, and its published ports are reached.
 
-    It is the first that was asked for, so it stays the same when networks are joined later.
+    Of those with the highest priority it is that of the network whose name comes first.
     """
-    return min((row for row in rows if not row.network.internal), key=lambda row: row.position, default=None)
+    leading = (row for row in rows if not row.network.internal)
+    return min(leading, key=lambda row: (-row.asked.priority, row.network.name), default=None)
 
 
 def leased_row(engine: Engine, row: EndpointRow) -> EndpointRow:
@@ -226,6 +227,7 @@ def for_driver(row: EndpointRow, *, hostname: str = "", gateway: bool = True) ->
         interface=f"eth{row.position}",
         gateway=gateway,
         aliases=row.asked.aliases,
+        link_local=tuple(f"{one}/{64 if ':' in one else 16}" for one in row.asked.link_local),
     )
 
 

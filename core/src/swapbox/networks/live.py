@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from swapbox.errors import Conflict, NotFound
 from swapbox.linux.process import Process
 from swapbox.networks.endpoints import check, ensure_names, find, for_driver, leased_row, tell, way_out
 from swapbox.networks.records import EndpointRow, Network
+from swapbox.networks.ways import change_name_servers, move_way_out
 
 if TYPE_CHECKING:
     from swapbox.containers.records import Container
@@ -35,7 +36,10 @@ def join(engine: Engine, container: Container, asked: Attachment) -> None:
         container = engine.records.find(container.id)
         if not engine.networks.records.attach(container.id, network, asked):
             engine.networks.find(network.name)  # it may have been removed just now
-            raise Conflict(f"endpoint with name {container.name} already exists in network {network.name}")
+            if container.state.init is not None:
+                raise Conflict(f"endpoint with name {container.name} already exists in network {network.name}")
+            engine.networks.records.ask_anew(container.id, network, asked)
+            return
         try:
             if container.state.init is not None:
                 _connect(engine, container, network)
@@ -50,7 +54,8 @@ def _check_mode(container: Container) -> None:
     if container.config.network_driver == "none" and not container.config.shared_network:
         why = "container cannot be connected to multiple networks with one of the networks in private (none) mode"
         raise Conflict(why)
-    raise Conflict("container sharing network namespace with another container or host cannot be connected")
+    sharing = "container sharing network namespace with another container or host"
+    raise Conflict(f"{sharing} cannot be connected to any other network")
 
 
 def _connect(engine: Engine, container: Container, network: Network) -> None:
@@ -58,8 +63,8 @@ def _connect(engine: Engine, container: Container, network: Network) -> None:
     assert init is not None
     row, others = _leased(engine, container, network, init)
     hostname = container.config.hostname or container.short_id
-    endpoint = for_driver(row, hostname=hostname, gateway=way_out(others) is None)
-    driver = engine.networks.driver(network)
+    endpoint = for_driver(row, hostname=hostname, gateway=False)
+    driver, files = engine.networks.driver(network), runtime_files(engine.paths.container(container.id))
     with contextlib.ExitStack() as stack:
         try:
             netns = stack.enter_context(namespace(init))
@@ -68,11 +73,14 @@ def _connect(engine: Engine, container: Container, network: Network) -> None:
         driver.connect(netns, endpoint)
         try:
             ensure_names(engine, network.for_driver(), network.driver)
+            move_way_out(engine, container, netns, others, [*others, row])
         except BaseException:
             driver.disconnect(netns, endpoint)
             raise
-    with _changing_hosts(engine, container) as path:
-        add_lines(path, hosts_lines(container.config._replace(extra_hosts=()), [endpoint]))
+    with _changing(engine, container, "/etc/hosts"):
+        add_lines(files.hosts, hosts_lines(container.config._replace(extra_hosts=()), [endpoint]))
+    with _changing(engine, container, "/etc/resolv.conf"):
+        change_name_servers(engine, container, others, [*others, row])
     tell(engine, container, "connect", network, network.driver)
 
 
@@ -116,13 +124,13 @@ def namespace(init: Process) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _changing_hosts(engine: Engine, container: Container) -> Iterator[Path]:
-    """Yield the path of ``/etc/hosts``: what a container has made of it stops nothing."""
+def _changing(engine: Engine, container: Container, file: str) -> Iterator[None]:
+    """Change a file of a container's: what it has made of it stops nothing."""
     try:
-        yield runtime_files(engine.paths.container(container.id)).hosts
+        yield
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
-        engine.warn(f"container {container.name}: cannot change /etc/hosts: {reason}")
+        engine.warn(f"container {container.name}: cannot change {file}: {reason}")
 
 
 def leave(engine: Engine, network: Network, text: str, *, force: bool = False) -> None:
@@ -136,32 +144,40 @@ def leave(engine: Engine, network: Network, text: str, *, force: bool = False) -
     except NotFound:
         if not force:
             raise
-        engine.networks.tidy()
+        if not engine.networks.tidy():
+            raise NotFound(f"endpoint {text} not found") from None
         return
-    if not container.config.has_endpoints:
+    if network.name == container.config.network_driver == "host":
         raise Conflict("container cannot be disconnected from host network or connected to host network")
     with container_lock(engine.paths.container(container.id)):
         rows = engine.networks.records.endpoints(container=container.id)
         row = next((row for row in rows if row.network.id == network.id), None)
         if row is None:
-            raise Conflict(f"container {container.id} is not connected to network {network.name}")
+            what = "network" if container.state.running else "the network"
+            raise Conflict(f"container {container.id} is not connected to {what} {network.name}")
         if row.id:
-            _disconnect(engine, container, row)
+            _disconnect(engine, container, row, [one for one in rows if one.id])
         engine.networks.records.detach(container.id, network.id)
 
 
-def _disconnect(engine: Engine, container: Container, row: EndpointRow) -> None:
+def _disconnect(engine: Engine, container: Container, row: EndpointRow, before: Sequence[EndpointRow]) -> None:
     init = engine.records.find(container.id).state.init
     records, driver = engine.networks.records, engine.networks.driver(row.network)
     ports = tuple(records.published((container.id,)).get(container.id, ()))
+    files = runtime_files(engine.paths.container(container.id))
     with contextlib.ExitStack() as stack:
         netns = None
         if init is not None:
             with contextlib.suppress(ProcessLookupError):
                 netns = stack.enter_context(namespace(init))
+        after = [one for one in before if one.id != row.id]
+        if netns is not None:
+            move_way_out(engine, container, netns, before, after)
         driver.disconnect(netns, for_driver(row)._replace(ports=ports))
-    if way_out(records.endpoints(container=container.id)) == row:
+    if way_out(after) is None:
         records.withdraw(container.id)
-    with _changing_hosts(engine, container) as path:
-        drop_lines(path, row.addresses)
+    with _changing(engine, container, "/etc/hosts"):
+        drop_lines(files.hosts, row.addresses)
+    with _changing(engine, container, "/etc/resolv.conf"):
+        change_name_servers(engine, container, before, after)
     tell(engine, container, "disconnect", row.network, row.network.driver)

@@ -6,6 +6,7 @@ import _socket
 import errno
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, cast
 
 from swapbox.drivers.network import PublishedPort
@@ -23,16 +24,19 @@ _ANY = {False: "0.0.0.0", True: "::"}
 _ALL = "all ports are allocated"
 
 
-def choose(engine: Engine, container: Container, row: EndpointRow) -> tuple[PublishedPort, ...]:
+def choose(
+    engine: Engine, container: Container, row: EndpointRow, *, held: Sequence[PublishedPort] = ()
+) -> tuple[PublishedPort, ...]:
     """Return the ports to publish for a container, inside a transaction that also writes them down.
 
     :param row: the place through which they are published; none are, if its driver cannot.
+    :param held: what it has published until now: it gets the same numbers, if they were chosen for it.
     :raises Conflict: another container, or a program on the host, has one of them.
     """
     if "ports" not in engine.selector.choose("network", made_with=row.network.driver).offer.spec.capabilities:
         return ()
     driver = cast("PortPublisher", engine.selector.open("network", made_with=row.network.driver))
-    choice = _Choice(row, driver.host_address(row.network.for_driver()))
+    choice = _Choice(row, driver.host_address(row.network.for_driver()), held)
     for ports in engine.networks.records.published().values():
         for port in ports:
             choice.take(port)
@@ -64,11 +68,13 @@ class _Choice:
 
     :param row: the container's place.
     :param default: the address of the host for bindings without one; empty for all.
+    :param held: see :func:`choose`.
     """
 
-    def __init__(self, row: EndpointRow, default: str) -> None:
+    def __init__(self, row: EndpointRow, default: str, held: Sequence[PublishedPort] = ()) -> None:
         self._row = row
         self._default = default
+        self._held = {(port.protocol, port.private): port.public for port in held}
         self._taken: dict[tuple[str, int], list[str]] = {}
         self._untried: dict[tuple[str, str], Iterator[int]] = {}
 
@@ -98,7 +104,7 @@ class _Choice:
         if not addresses:
             return []
         reason = ""
-        for number in range(first, last + 1) if first else self._numbers(binding.protocol, addresses[0]):
+        for number in range(first, last + 1) if first else self._numbers(binding, addresses[0]):
             ports = [PublishedPort(binding.protocol, binding.private, address, number) for address in addresses]
             reason = next((why for port in ports if (why := self._refused(port))), "")
             if not reason:
@@ -107,12 +113,14 @@ class _Choice:
             raise Conflict(_ALL)
         raise Conflict(reason if first == last else f"{reason} (of {first}-{last} none is free)")
 
-    def _numbers(self, protocol: str, address: str) -> Iterator[int]:
-        """Return what has not been tried of the numbers that the kernel chooses from, the first as it likes."""
-        key = protocol, address
+    def _numbers(self, binding: PortBinding, address: str) -> Iterator[int]:
+        """Return the number that it has had, then what has not been tried of those that the kernel chooses from,
+        the first as it likes."""
+        held = self._held.pop((binding.protocol, binding.private), 0)
+        key = binding.protocol, address
         if key not in self._untried:
-            self._untried[key] = _from(_free_number(protocol, address))
-        return self._untried[key]
+            self._untried[key] = _from(_free_number(binding.protocol, address))
+        return chain((held,) if held else (), self._untried[key])
 
     def _addresses(self, asked: str) -> list[str]:
         """Return the addresses of the host: of every family that the container has an address of."""

@@ -134,6 +134,13 @@ class NetworkRecords:
             (container_id, network.id, owner(), text),
         )
 
+    def ask_anew(self, container_id: str, network: Network, asked: Attachment) -> None:
+        """Write what a container that is not connected asks for in a network, instead of what it did before."""
+        self._database.execute(
+            "UPDATE endpoints SET asked = ? WHERE container = ? AND network = ? AND id = ''",
+            (json.dumps(asked._asdict()), container_id, network.id),
+        )
+
     def detach(self, container_id: str, network_id: str) -> None:
         """Forget a container's place in a network."""
         self._database.execute(
@@ -245,7 +252,7 @@ def _network(row: "sqlite3.Row") -> Network:
 
 def _endpoint(row: "sqlite3.Row") -> EndpointRow:
     asked = json.loads(row["asked"])
-    asked |= {name: tuple(asked[name]) for name in ("aliases", "addresses")}
+    asked |= {name: tuple(value) for name, value in asked.items() if isinstance(value, list)}
     return EndpointRow(
         container=row["container"],
         network=_network(row),

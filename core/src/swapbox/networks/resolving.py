@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,18 @@ def has_names(engine: Engine, network: Network, driver: str) -> bool:
 def servers(network: Network) -> list[str]:
     """Return the addresses at which the network's name server listens."""
     return [subnet.gateway for subnet in network.subnets if subnet.gateway]
+
+
+def servers_of(engine: Engine, places: Iterable[tuple[str, Network]]) -> list[str]:
+    """Return the name servers of a container.
+
+    :param places: drivers and networks, in the order of its interfaces.
+    """
+    found: list[str] = []
+    for driver, network in places:
+        if has_names(engine, network, driver):
+            found += servers(network)
+    return found[:3]  # what resolvers read, see resolv.conf(5)
 
 
 def ensure(engine: Engine, network: Network) -> None:

@@ -14,7 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from swapbox.drivers.network import Endpoint, Network, NetworkDriver, PortPublisher, PublishedPort, Subnet
+from swapbox.drivers.network import (
+    Endpoint,
+    Network,
+    NetworkDriver,
+    PortPublisher,
+    PublishedPort,
+    Rerouter,
+    Subnet,
+)
 from swapbox.errors import SwapboxError
 from swapbox.testing.hosts import Host, entered, host
 from swapbox.testing.process import wait_until
@@ -292,6 +300,28 @@ class PortsContract(NetworksContract):
         self, driver: PortPublisher, network: Network
     ) -> None:
         assert driver.host_address(network) == ""
+
+    def test_the_way_out_and_the_ports_go_through_another_network_and_back(
+        self, driver: Rerouter, network: Network, endpoint: Endpoint, places: tuple[Host, Host]
+    ) -> None:
+        """For drivers with the capability ``ways``."""
+        if not hasattr(driver, "reroute"):
+            pytest.skip("the driver has not the capability ways")
+        other = Network("other", id="cd" * 32, subnets=(Subnet("10.78.0.0/24", "10.78.0.1"),))
+        second = make_endpoint(other, 2)._replace(interface="eth1", gateway=False)
+        for made, place in ((network, endpoint), (other, second)):
+            driver.create_network(made)
+            driver.connect(netns_of(places[0]), place)
+        with serving(places[0], 80):
+            for now, then in ((second, endpoint), (endpoint, second)):
+                for _ in range(2):
+                    driver.reroute(netns_of(places[0]), then._replace(gateway=False, ports=()))
+                    driver.reroute(netns_of(places[0]), now._replace(gateway=True, ports=endpoint.ports))
+                assert places[0].ip("route show default").split()[2] == now.network.subnets[0].gateway
+                assert reaches(None, "127.0.0.1", 8080)
+        driver.disconnect(None, second)
+        for made in (network, other):
+            driver.remove_network(made)
 
     def test_ports_of_a_container_that_vanished_are_freed(
         self, driver: NetworkDriver, network: Network, endpoint: Endpoint, places: tuple[Host, Host]

@@ -19,7 +19,7 @@ def swapbox_network_drivers() -> Iterator[NetworkDriverSpec]:
         summary="a bridge on this host, NAT to the outside, published ports",
         factory=_open,
         probe=_probe,
-        capabilities=frozenset({"names", "networks", "ports", "warm"}),
+        capabilities=frozenset({"names", "networks", "ports", "warm", "ways"}),
         priority=60,
     )
 

@@ -105,20 +105,9 @@ class Driver:
     def connect(self, netns: Path, endpoint: Endpoint) -> Connection:
         """Make a pair of links, one end at the bridge and one in the container, and publish ports."""
         own = settings(endpoint.network)
-        try:
-            host, fd = Netlink(), open_namespace(netns)
-        except OSError as error:
-            raise Unavailable(f"cannot connect to network {endpoint.network.name}: {error.strerror}") from error
-        try:
-            with contextlib.ExitStack() as undo:
-                self._connect(host, fd, endpoint, own, undo)
-                undo.pop_all()
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise Unavailable(f"cannot connect to network {endpoint.network.name}: {reason}") from error
-        finally:
-            host.close()
-            os.close(fd)
+        with _sockets(netns, endpoint) as (host, fd), contextlib.ExitStack() as undo:
+            self._connect(host, fd, endpoint, own, undo)
+            undo.pop_all()
         gateways = tuple(subnet.gateway for subnet in endpoint.network.subnets)
         return Connection(endpoint.addresses, gateways, mac_address=endpoint.mac_address)
 
@@ -137,15 +126,29 @@ class Driver:
         try:
             index = inside.index(endpoint.interface)
             inside.set_up(index, ipv6=wide)
-            for address in endpoint.addresses:
+            for address in (*endpoint.addresses, *endpoint.link_local):
                 inside.add_address(index, address)
             for gateway in _gateways(endpoint):
-                inside.add_default_route(index, gateway)
+                inside.set_default_route(index, gateway)
         finally:
             inside.close()
         if endpoint.ports:
             undo.callback(self._firewall.withdraw, endpoint)
             self._firewall.publish(endpoint)
+
+    def reroute(self, netns: Path, endpoint: Endpoint) -> None:
+        """Set or drop the default routes through the endpoint, and publish or withdraw its ports."""
+        with _sockets(netns, endpoint) as (host, fd):
+            with contextlib.closing(Netlink.inside(fd)) as inside:
+                index = inside.index(endpoint.interface)
+                for gateway in _gateways(endpoint._replace(gateway=True)):
+                    change = inside.set_default_route if endpoint.gateway else inside.drop_default_route
+                    change(index, gateway)
+            self._firewall.withdraw(endpoint)
+            if endpoint.ports:
+                own = settings(endpoint.network)
+                host.set_port(port_name(endpoint), hairpin=True, isolated=not own.icc)
+                self._firewall.publish(endpoint)
 
     def _bridge(self, host: Netlink, network: Network, own: Settings) -> int:
         """Return the number of the network's bridge; what of the network is not there is made."""
@@ -186,6 +189,24 @@ class Driver:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+@contextlib.contextmanager
+def _sockets(netns: Path, endpoint: Endpoint) -> Iterator[tuple[Netlink, int]]:
+    """Yield a netlink socket of the host and a descriptor of a container's namespace, to change both.
+
+    :raises Unavailable: the kernel refuses.
+    """
+    try:
+        with contextlib.closing(Netlink()) as host:
+            fd = open_namespace(netns)
+            try:
+                yield host, fd
+            finally:
+                os.close(fd)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise Unavailable(f"cannot connect to network {endpoint.network.name}: {reason}") from error
 
 
 def _gateways(endpoint: Endpoint) -> Iterator[str]:

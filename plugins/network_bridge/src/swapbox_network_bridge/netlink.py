@@ -17,9 +17,9 @@ from swapbox.linux import syscalls
 
 _ROUTE = 0
 ERROR, _DONE = 2, 3
-_REQUEST, ACK, _EXCL, _CREATE, _DUMP = 1, 4, 0x200, 0x400, 0x300
+_REQUEST, ACK, _REPLACE, _EXCL, _CREATE, _DUMP = 1, 4, 0x100, 0x200, 0x400, 0x300
 
-NEWLINK, DELLINK, GETLINK, SETLINK, NEWADDR, NEWROUTE = 16, 17, 18, 19, 20, 24
+NEWLINK, DELLINK, GETLINK, SETLINK, NEWADDR, NEWROUTE, DELROUTE = 16, 17, 18, 19, 20, 24, 25
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
 _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 20, 26, 28
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
@@ -222,11 +222,23 @@ class Netlink:
             body += attribute(4, (int.from_bytes(packed, "big") | mask).to_bytes(4, "big"))
         self.change(NEWADDR, body, _CREATE | _EXCL)
 
-    def add_default_route(self, index: int, gateway: str) -> None:
-        """Send what goes nowhere else through a gateway."""
-        packed, family, _ = _packed(f"{gateway}/0")
-        head = struct.pack("=BBBBBBBBI", family, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, 0, _RTN_UNICAST, 0)
-        self.change(NEWROUTE, head + attribute(5, packed) + _number(4, index), _CREATE | _EXCL)
+    def set_default_route(self, index: int, gateway: str) -> None:
+        """Send what goes nowhere else through a gateway, whatever it went through before."""
+        self.change(NEWROUTE, _default_route(index, gateway), _CREATE | _REPLACE)
+
+    def drop_default_route(self, index: int, gateway: str) -> None:
+        """Undo :meth:`set_default_route`; that there is none such is fine."""
+        try:
+            self.change(DELROUTE, _default_route(index, gateway))
+        except OSError as error:
+            if error.errno != 3:  # ESRCH
+                raise
+
+
+def _default_route(index: int, gateway: str) -> bytes:
+    packed, family, _ = _packed(f"{gateway}/0")
+    head = struct.pack("=BBBBBBBBI", family, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, 0, _RTN_UNICAST, 0)
+    return head + attribute(5, packed) + _number(4, index)
 
 
 def _packed(address: str) -> tuple[bytes, int, int]:
