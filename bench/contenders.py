@@ -82,6 +82,7 @@ def podman(enter: Sequence[str] = ()) -> Iterator[Contender]:
             *enter,
             program,
             *("--root", directory / "root", "--runroot", directory / "run", "--tmpdir", directory / "tmp"),
+            *("--network-config-dir", directory / "networks"),
             *("--runtime", servers.require("runc", "runc")),
             environment=servers.plain_environment(directory),
         )

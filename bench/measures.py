@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shlex
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import NamedTuple
 
 from contenders import Contender, enter_available
 from swapbox.testing import servers
-from swapbox.testing.hosts import host
+from swapbox.testing.hosts import Host, host
 from swapbox.testing.process import processes_naming, pss
 from swapbox.testing.sandbox import scratch, scratch_directory
 
@@ -22,6 +25,9 @@ Sample = tuple[str, float]
 CONTAINERS = 5
 STOPPED = 500
 BURST = 20
+CROWD = 50
+STREAM = 2
+"""Seconds."""
 SETTLED = 1.0
 """Seconds."""
 _INIT = ("sleep", "1000000")
@@ -32,12 +38,14 @@ class Images(NamedTuple):
 
     busybox: str
     debian: str
+    iperf: str
 
 
 class Measure(NamedTuple):
     """One row of the table.
 
     :param rounds: the usual number of rounds.
+    :param unit: of Gbit/s more is better, of all others less.
     :param usual: part of a run that names no measures.
     """
 
@@ -229,21 +237,112 @@ def log(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sa
 
 
 def bridge(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
-    """Milliseconds of a container on the default bridge that does nothing.
+    """Milliseconds of a container on the default bridge that does nothing."""
+    with _on_hosts(contenders, images.busybox) as placed:
+        yield from run([one.contender for one in placed], images, rounds)
 
-    The engines are others than those of the other measures: they live on a host of their own, a network namespace,
-    so that the real host's links and rules are not touched, and each has one to itself.
+
+def crowd(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """Seconds to start many detached containers on one bridge, one after another."""
+    yield from _crowd(contenders, images, rounds, lambda contender: [_join_crowd(contender, images, CROWD)])
+
+
+def rush(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """Seconds to start as many on one bridge by as many commands at once."""
+    yield from _crowd(
+        contenders, images, rounds, lambda contender: [_join_crowd(contender, images, 1) for _ in range(CROWD)]
+    )
+
+
+def _join_crowd(contender: Contender, images: Images, count: int) -> subprocess.Popen[bytes]:
+    """Start a shell that starts containers one after another."""
+    command = shlex.join(
+        contender.engine.argv("run", *contender.run_options, "-d", "--network", "crowd", images.busybox, *_INIT)
+    )
+    script = f"for n in $(seq {count}); do {command} >/dev/null || exit; done"
+    return subprocess.Popen(["sh", "-c", script], env=contender.engine.environment)
+
+
+def _crowd(
+    contenders: list[Contender],
+    images: Images,
+    rounds: int,
+    start: Callable[[Contender], list[subprocess.Popen[bytes]]],
+) -> Iterator[Sample]:
+    with _on_hosts(contenders, images.busybox) as placed:
+        for contender, _ in placed:
+            contender.engine.ok("network", "create", "crowd")
+        for _ in range(rounds):
+            for contender, _ in placed:
+                begin = perf_counter()
+                codes = [command.wait() for command in start(contender)]
+                yield contender.name, perf_counter() - begin
+                assert not any(codes), f"{contender.name} could not start all of {CROWD}"
+                contender.remove_containers()
+
+
+def between(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """Gbit/s from one container to another."""
+
+    def client(contender: Contender, _host: Host, address: str) -> str:
+        return contender.run("--rm", images.iperf, "iperf3", *_iperf(address))
+
+    yield from _throughput(contenders, images, rounds, client)
+
+
+def inward(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """Gbit/s from the host to a container."""
+
+    def client(_contender: Contender, place: Host, address: str) -> str:
+        return place.ok("iperf3", *_iperf(address))
+
+    yield from _throughput(contenders, images, rounds, client)
+
+
+def _iperf(address: str) -> tuple[str, ...]:
+    return ("--client", address, "--time", str(STREAM), "--omit", "1", "--json")
+
+
+def _throughput(
+    contenders: list[Contender], images: Images, rounds: int, client: Callable[[Contender, Host, str], str]
+) -> Iterator[Sample]:
+    with _on_hosts(contenders, images.iperf) as placed:
+        addresses = {}
+        for contender, _ in placed:
+            contender.run("-d", "--name", "server", images.iperf, "iperf3", "--server")
+            address = ("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", "server")
+            addresses[contender.name] = contender.engine.ok(*address)
+        sleep(SETTLED)  # until the servers listen
+        for _ in range(rounds):
+            for contender, place in placed:
+                report = json.loads(client(contender, place, addresses[contender.name]))
+                yield contender.name, report["end"]["sum_received"]["bits_per_second"] / 1e9
+
+
+class Placed(NamedTuple):
+    """A contender, and the host it lives on."""
+
+    contender: Contender
+    host: Host
+
+
+@contextlib.contextmanager
+def _on_hosts(contenders: list[Contender], image: str) -> Iterator[list[Placed]]:
+    """Give engines that live each on a host of its own, a network namespace, and have an image.
+
+    They are others than those of the other measures, so that the real host's links and rules are not touched.
     """
     with contextlib.ExitStack() as stack:
-        connected: list[Contender] = []
+        placed: list[Placed] = []
         archive = stack.enter_context(scratch("bench-")) / "image.tar"
-        contenders[0].engine.ok("save", "-o", archive, images.busybox)
+        contenders[0].engine.ok("pull", *contenders[0].pull_options, image)
+        contenders[0].engine.ok("save", "-o", archive, image)
         for contender in contenders:
             own = stack.enter_context(host())
             for made in enter_available([contender.name], stack, enter=own.enter):
                 made.engine.ok("load", "-i", archive)
-                connected.append(made)
-        yield from run(connected, images, rounds)
+                placed.append(Placed(made, own))
+        yield placed
 
 
 def _start_idle(contender: Contender, images: Images) -> None:
@@ -254,6 +353,10 @@ def _start_idle(contender: Contender, images: Images) -> None:
 MEASURES = {
     "run": Measure("run --rm --network none IMAGE true", "ms", 15, run),
     "bridge": Measure("run --rm IMAGE true, on the default bridge", "ms", 15, bridge),
+    "crowd": Measure(f"{CROWD} x run -d on one bridge, one after another", "s", 2, crowd),
+    "rush": Measure(f"{CROWD} x run -d on one bridge, at once", "s", 2, rush),
+    "between": Measure("throughput, container to container", "Gbit/s", 5, between),
+    "inward": Measure("throughput, host to container", "Gbit/s", 5, inward),
     "pull": Measure("pull and unpack a 93 MB layer of 6,768 files", "s", 3, pull),
     "push": Measure("push a 93 MB layer of 6,768 files", "s", 3, push),
     "save": Measure("save the same image", "s", 3, save),

@@ -6,8 +6,8 @@
     python bench/run.py --json samples.json   keep every sample too
 
 All data is on tmpfs, so that the disk does not drown the engines. Values are medians; a ratio below 1 means that
-swapbox takes less. Memory is that of the processes an engine keeps per container (monitor, shim, conmon); the
-container's own process is in none of the figures.
+swapbox takes less, or of a throughput that it carries less. Memory is that of the processes an engine keeps per
+container (monitor, shim, conmon); the container's own process is in none of the figures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from contenders import ALL, Contender, enter_available
 from measures import MEASURES, Images, Sample
 from swapbox.errors import SwapboxError
-from swapbox.testing import debian, images, publish, servers
+from swapbox.testing import debian, images, publish, servers, tools
 from swapbox.testing.sandbox import scratch_directory
 
 Medians = dict[str, dict[str, float]]
@@ -59,7 +59,9 @@ def _images(measures: list[str]) -> Iterator[Images]:
             busybox = publish.push(address, "busybox", "latest", images.busybox_image())
             wanted = {"pull", "push", "save", "load"} & set(measures)
             large = publish.push(address, "debian", "latest", debian.debian_image()) if wanted else ""
-            yield Images(busybox, large)
+            streams = {"between", "inward"} & set(measures)
+            iperf = publish.push(address, "iperf", "latest", tools.iperf_image()) if streams else ""
+            yield Images(busybox, large, iperf)
 
 
 def _measure(name: str, contenders: list[Contender], made: Images, rounds: int | None) -> list[Sample]:
