@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 PACKAGES := bind9-dnsutils busybox-static curl debootstrap docker-registry docker.io fish iperf3 iptables libseccomp2 \
 	nftables nginx runc skopeo tini uidmap zsh
 
-.PHONY: venv check test demo bench clean debian
+.PHONY: venv check test fuzz demo bench clean debian
 
 venv: $(STAMP)
 
@@ -47,6 +47,14 @@ debian:
 # A test that fails is run up to twice more, and listed as such: real kernels, terminals and engines on a busy machine.
 test: venv debian
 	$(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadscope --durations 15 --reruns 2 -rR
+
+# Looks for inputs that surprise, in two minutes at most for each part; longer with FUZZ=-max_total_time=3600. What has been
+# reached is kept in .fuzz, and what fails in tests/fuzz/corpus.
+FUZZ := -runs=1000000 -max_total_time=120
+fuzz: venv
+	for target in reference manifest layer; do \
+		mkdir -p .fuzz/$$target && $(BIN)/python tests/fuzz/run.py $$target .fuzz/$$target $(FUZZ) || exit 1; \
+	done
 
 demo: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh

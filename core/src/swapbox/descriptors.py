@@ -87,7 +87,7 @@ class Descriptor(NamedTuple):
             media_type=media_type,
             digest=check_digest(value.get("digest")),
             size=size,
-            platform=None if value.get("platform") is None else _strings(value, "platform", loose=True),
+            platform=_strings(value, "platform", loose=True) or None,
             annotations=_strings(value, "annotations"),
             urls=_urls(value.get("urls")),
         )
