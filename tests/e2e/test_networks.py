@@ -2,80 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import pytest
 
-from swapbox.testing import faults
-from swapbox.testing.hosts import Host, host, join
-from swapbox.testing.process import Engine, processes_naming, wait_until
-from swapbox.testing.sandbox import Sandbox, sandbox
+from swapbox.testing import faults, worlds
+from swapbox.testing.process import wait_until
+from swapbox.testing.worlds import INSIDE, OUTSIDE, World
 
 pytestmark = [pytest.mark.root, pytest.mark.debian]
-
-SERVER = ("busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
-INSIDE, OUTSIDE = "10.231.7.1", "10.231.7.2"
-
-
-class World(NamedTuple):
-    """A host with swapbox, another host, and swapbox itself."""
-
-    host: Host
-    other: Host
-    swapbox: Sandbox
-
-    def fetch(self, place: Host, address: str) -> str:
-        """Return what a host gets from a published port; empty when it gets nothing."""
-        return place("curl", "-sS", "-m", "5", f"http://{address}/hostname").out
-
-    def inside(self, name: str, address: str, port: int, *, seconds: int = 5) -> str:
-        """Return what a container gets from an address."""
-        script = f"printf 'GET /hostname HTTP/1.0\\r\\n\\r\\n' | nc -w {seconds} {address} {port} | tail -n 1"
-        return self.swapbox("exec", name, "sh", "-c", script).out
-
-    def server(self, name: str, *options: str) -> str:
-        """Start a web server, and return its host name, which it serves."""
-        identity = self.swapbox.ok("run", "-d", "--name", name, *options, *SERVER)
-        wait_until(
-            lambda: self.swapbox("exec", name, "nc", "-w", "1", "127.0.0.1", "80").code == 0, f"{name} serves"
-        )
-        return identity[:12]
-
-    def resolvers(self) -> list[str]:
-        """Return the name servers that run."""
-        token = self.swapbox.directory.name
-        return [one.command for one in processes_naming(token) if "swapbox.networks.resolver" in one.command]
-
-    def left(self) -> set[str]:
-        """Return what is on the host but bridges and the rules of networks."""
-        rules = {name for name in self.host.tables() if name.count("_") > 1}
-        return rules | {name for name in self.host.links() if name.startswith("veth")}
-
-    def assert_nothing_left(self) -> None:
-        """Wait until no link, rule or lease of a container is left."""
-        wait_until(lambda: self.left() == set(), "links and rules are gone")
-        for network in self.swapbox.ok("network", "ls", "-q").split():
-            assert self.members(network) == []
-
-    def members(self, network: str) -> list[dict[str, str]]:
-        """Return what ``network inspect`` says of the containers in a network."""
-        (document,) = json.loads(self.swapbox.ok("network", "inspect", network))
-        return list(document["Containers"].values())
 
 
 @pytest.fixture(scope="module")
 def _world(busybox_ref: str) -> Iterator[World]:
-    with host() as own, host() as other, sandbox(network="bridge", enter=own.enter) as swapbox:
-        join(own, other)
-        outside = Engine(*swapbox.prefix[len(own.enter) :], environment=swapbox.environment)
-        outside.ok("pull", busybox_ref)
-        outside.ok("tag", busybox_ref, "busybox")
-        yield World(own, other, swapbox)
+    with worlds.world(busybox_ref) as made:
+        yield made
 
 
 @pytest.fixture
@@ -207,7 +151,7 @@ main(sys.argv[1:])
 def test_a_command_that_is_killed_while_it_connects_can_be_undone(world: World) -> None:
     world.swapbox.ok("network", "create", "late")
     world.swapbox.ok("run", "-d", "--name", "web", "busybox", "sleep", "1000")
-    options = world.swapbox.prefix[len(world.host.enter) + 1 :]
+    options = world.plain.prefix[1:]
     command = [
         *world.host.enter,
         sys.executable,
@@ -229,7 +173,7 @@ def test_a_command_that_is_killed_while_it_connects_can_be_undone(world: World) 
 
 @pytest.mark.parametrize("what", ["before", "after"])
 def test_a_monitor_that_is_killed_while_it_connects_leaves_nothing(world: World, what: str) -> None:
-    plain = Engine(*world.swapbox.prefix[len(world.host.enter) :], environment=world.swapbox.environment)
+    plain = world.plain
     command = faults.patched(
         plain, "launch:_connect", what, "run", "--name", "victim", "-p", "8100:80", "busybox", "true"
     )
