@@ -70,6 +70,7 @@ def test_a_neighbour_is_found_by_name_alias_and_short_id(database: Database, nam
 
 def test_a_name_without_an_address_of_the_family_is_a_name_all_the_same(database: Database) -> None:
     assert ask(database, "db", "AAAA") == "NOERROR"
+    assert ask(database, "db", "MX") == "NOERROR"
 
 
 def test_an_address_has_a_name(database: Database) -> None:

@@ -202,15 +202,16 @@ class Resolver:
             reply = request.reply()
             reply.add_answer(RR(request.q.qname, QTYPE.PTR, rdata=PTR(found), ttl=_TTL))
             return reply
-        addresses = self._names.addresses(client, name) if kind in ("A", "AAAA") else None
+        # No mail is received for a neighbour by another host, RFC 5321, 5.1: a mail's client must hear that here.
+        addresses = self._names.addresses(client, name) if kind in ("A", "AAAA", "MX") else None
         if addresses is None:
             return None
         reply = request.reply()
         for address in addresses:
             wide = ":" in address
-            if wide == (kind == "AAAA"):
+            if kind == ("AAAA" if wide else "A"):
                 data = AAAA(address) if wide else A(address)
-                reply.add_answer(RR(request.q.qname, QTYPE.AAAA if wide else QTYPE.A, rdata=data, ttl=_TTL))
+                reply.add_answer(RR(request.q.qname, request.q.qtype, rdata=data, ttl=_TTL))
         return reply
 
     def _forwarded(self, request: DNSRecord, question: bytes, client: str, *, udp: bool) -> bytes:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 from swapbox.errors import NotFound, Unsupported
 from swapbox.images.closure import Closure, Node, find
-from swapbox.testing.debian import debian_image
 from swapbox.testing.images import Entry, Image, directory, file, image_of, layer_of, symlink
 
 PACKAGES = {"nginx": "nginx", "dig": "bind9-dnsutils", "curl": "curl", "iperf3": "iperf3"}
 """The Debian package of each program."""
 
-_NGINX = b"""worker_processes 1;
+_NGINX = b"""user root;
+worker_processes 1;
 pid /run/nginx.pid;
 error_log /dev/stderr;
 events {}
@@ -38,13 +38,11 @@ def iperf_image() -> Image:
 
 
 def network_image() -> Image:
-    """Make an image of Debian with all of :data:`PACKAGES`; its nginx says its host name, or who asks.
+    """Make an image of the host's :data:`PACKAGES` and a shell; its nginx says its host name, or who asks.
 
-    :raises Unsupported: one of them, or debootstrap, is not installed.
+    :raises Unsupported: one of them is not installed.
     """
-    own = [entry for entry in _files(*PACKAGES) if not entry[0].name.startswith(("dev", "etc", "root", "tmp"))]
-    top = layer_of([*own, *_nginx()], level=1)
-    return image_of([*debian_image().layers, top], config={"Cmd": ["bash"]})
+    return image_of([layer_of([*_files("sh", "cat", "sleep", "tr", *PACKAGES), *_nginx()], level=1)])
 
 
 def _files(*programs: str) -> list[Entry]:
@@ -54,7 +52,9 @@ def _files(*programs: str) -> list[Entry]:
         try:
             closure.add_program(find(program))
         except NotFound as error:
-            raise Unsupported(error.message, hint=f"install the package {PACKAGES[program]}") from error
+            raise Unsupported(
+                error.message, hint=f"install the package {PACKAGES.get(program, program)}"
+            ) from error
     return [_entry(path.lstrip("/"), node) for path, node in sorted(closure.nodes.items())]
 
 
@@ -68,6 +68,6 @@ def _entry(name: str, node: Node) -> Entry:
 
 
 def _nginx() -> Iterator[Entry]:
-    for name in ("etc/nginx", "var/lib/nginx", "var/log/nginx"):
+    for name in ("etc/nginx", "run", "var", "var/lib", "var/lib/nginx", "var/log", "var/log/nginx"):
         yield directory(name)
     yield file("etc/nginx/nginx.conf", _NGINX)

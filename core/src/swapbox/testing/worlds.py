@@ -110,3 +110,5 @@ def world(*images: str, through: Sequence[str] = ()) -> Iterator[World]:
             plain.ok("pull", image)
             plain.ok("tag", image, image.rpartition("/")[2].partition(":")[0])
         yield World(own, other, swapbox, plain)
+        swapbox.remove_containers()
+        swapbox.ok("network", "prune", "-f")  # so that name servers end at once
