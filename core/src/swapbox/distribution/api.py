@@ -159,7 +159,7 @@ class Api:
         _check_digest(digest)
         if call.method not in _READING:
             raise refusals.unsupported("referrers are listed")
-        entries = [described(manifest) for manifest in self._store.referrers(repository, digest)]
+        entries = [described(*found) for found in self._store.referrers(repository, digest).items()]
         headers = {"Content-Type": OCI_INDEX}
         if wanted := call.query.get("artifactType"):
             entries = [entry for entry in entries if entry.get("artifactType") == wanted]

@@ -149,11 +149,11 @@ class DirectoryStore:
                 _unlink(subject / _file_name(name))
             return self._unlinked(directory / "_manifests" / _file_name(name), name)
 
-    def referrers(self, repository: str, digest: str) -> list[Manifest]:
-        """Return the manifests whose subject that digest is."""
+    def referrers(self, repository: str, digest: str) -> dict[str, Manifest]:
+        """Return the manifests whose subject that digest is, by their digests."""
         links = _entries(self._of(repository) / "_referrers" / _file_name(digest))
-        found = (self.manifest(repository, link.name.replace("-", ":", 1)) for link in sorted(links))
-        return [manifest for manifest in found if manifest is not None]
+        names = [link.name.replace("-", ":", 1) for link in sorted(links)]
+        return {name: found for name in names if (found := self.manifest(repository, name)) is not None}
 
     # -- blobs --------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import re
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from swapbox.descriptors import INDEXES, MANIFEST_LIMIT, MANIFESTS, Descriptor, digest_of
+from swapbox.descriptors import INDEXES, MANIFEST_LIMIT, MANIFESTS, Descriptor
 from swapbox.distribution import refusals
 from swapbox.distribution.messages import Body, Call
 from swapbox.distribution.refusals import Refusal
@@ -95,12 +95,12 @@ def read_small(body: Body, limit: int) -> bytes:
     return bytes(data)
 
 
-def described(manifest: Manifest) -> dict[str, Any]:
-    """Return the descriptor that the list of referrers has of a manifest."""
+def described(digest: str, manifest: Manifest) -> dict[str, Any]:
+    """Return the descriptor that the list of referrers has of a manifest, under the digest it was pushed with."""
     value = _object(manifest.data)
     entry: dict[str, Any] = {
         "mediaType": manifest.media_type,
-        "digest": digest_of(manifest.data),
+        "digest": digest,
         "size": len(manifest.data),
     }
     config = value.get("config")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -66,8 +66,8 @@ class Store(Protocol):
         """Remove a tag, or a manifest with every tag of it; return whether it was there."""
         ...
 
-    def referrers(self, repository: str, digest: str) -> Sequence[Manifest]:
-        """Return the manifests whose subject that digest is."""
+    def referrers(self, repository: str, digest: str) -> Mapping[str, Manifest]:
+        """Return the manifests whose subject that digest is, by the digests they were pushed under."""
         ...
 
     def blob(self, repository: str, digest: str) -> Source | None:

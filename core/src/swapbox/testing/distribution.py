@@ -270,6 +270,34 @@ class DistributionContract:
         assert client("GET", reply.headers["location"]).body == data
         assert client("GET", "/v2/demo/app/tags/list").json["tags"] == ["1"]
 
+    @pytest.mark.parametrize("end", ["put", "chunks", "post"])
+    def test_a_blob_may_have_a_sha512_digest(self, client: Client, end: str) -> None:
+        digest = digest_of(BLOB, "sha512")
+        if end == "post":
+            self._needs("single post")
+            reply = client("POST", f"/v2/demo/app/blobs/uploads/?digest={digest}", BLOB, Content_Type=_OCTETS)
+        else:
+            location, rest = client.begin(), BLOB
+            if end == "chunks":
+                location = client("PATCH", location, BLOB, Content_Type=_OCTETS).headers["location"]
+                rest = b""
+            reply = client("PUT", ending(location, digest), rest, Content_Type=_OCTETS)
+        assert reply.status == 201
+        assert client("GET", f"/v2/demo/app/blobs/{digest}").body == BLOB
+        assert client("PUT", ending(client.begin(), digest), OTHER, Content_Type=_OCTETS).status == 400
+
+    def test_a_manifest_with_a_sha512_digest_is_pushed_and_refers(self, client: Client) -> None:
+        self._needs("referrers")
+        data = json.loads(client.image("1"))
+        data["subject"] = Descriptor(OCI_MANIFEST, digest_of(b"x", "sha512"), 1).to_json()
+        pushed = json.dumps(data).encode()
+        digest = digest_of(pushed, "sha512")
+        reply = client("PUT", f"/v2/demo/app/manifests/{digest}", pushed, Content_Type=OCI_MANIFEST)
+        assert (reply.status, reply.headers["docker-content-digest"]) == (201, digest)
+        assert client("HEAD", f"/v2/demo/app/manifests/{digest}").headers["docker-content-digest"] == digest
+        (entry,) = client("GET", f"/v2/demo/app/referrers/{data['subject']['digest']}").json["manifests"]
+        assert (entry["digest"], entry["size"]) == (digest, len(pushed))
+
     def test_a_manifest_of_another_digest_is_refused(self, client: Client) -> None:
         data = client.image("1")
         reply = client("PUT", f"/v2/demo/app/manifests/{NOTHING}", data, Content_Type=OCI_MANIFEST)

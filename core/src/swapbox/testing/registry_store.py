@@ -43,13 +43,13 @@ class RegistryStore(RegistryContents):
                 del self.manifests[key]
         return found is not None
 
-    def referrers(self, repository: str, digest: str) -> list[Manifest]:
-        """Return the manifests whose subject that digest is."""
-        return [
-            manifest
+    def referrers(self, repository: str, digest: str) -> dict[str, Manifest]:
+        """Return the manifests whose subject that digest is, by their digests."""
+        return {
+            name: manifest
             for (where, name), manifest in sorted(self.manifests.items())
             if where == repository and ":" in name and read_subject(manifest.data) == digest
-        ]
+        }
 
     def blob(self, repository: str, digest: str) -> Source | None:
         """Return a blob of a repository."""
