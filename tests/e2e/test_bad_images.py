@@ -200,6 +200,18 @@ def test_ten_gigabytes_of_zeros_end_at_the_limit_of_compression(empty_swapbox: S
     assert result.out == "1"
 
 
+def test_a_thousand_layers_are_more_than_overlay_takes(
+    empty_swapbox: Sandbox, fake_registry: RegistryServer
+) -> None:
+    base, same = images.busybox_layer(), images.layer_of([images.file("a", b"1")])
+    reference = publish.push(fake_registry.host, "deep", "1", images.image_of([base, *[same] * 999]))
+    result = empty_swapbox("--storage-driver", "overlay", "pull", reference)
+    assert_one_clear_error(result, "max depth exceeded", "--storage-driver vfs")
+    assert_nothing_there(empty_swapbox)
+    empty_swapbox.ok("system", "prune", "-f")
+    assert list((empty_swapbox.root / "storage/overlay/snapshots").iterdir()) == []
+
+
 class SmallDisk:
     """The roots of a sandbox on a tmpfs of its own, in a mount namespace that only the script below sees."""
 

@@ -141,7 +141,10 @@ class Driver:
         if snapshot.kind == "committed":
             raise InvalidInput(f"snapshot {snapshot.key} is committed and has no mounts; make a view of it")
         if len(lowers) > _MOST_LAYERS:
-            raise Unsupported(f"snapshot {snapshot.key} has {len(lowers)} layers, overlay takes {_MOST_LAYERS}")
+            raise Unsupported(
+                f"max depth exceeded: overlay takes {_MOST_LAYERS} layers",
+                hint="another driver may take more: --storage-driver vfs",
+            )
         view = snapshot.kind == "view"
         if not lowers or (view and len(lowers) == 1):  # overlay needs two directories
             return (Mount("bind", str(self._fs(chain[-1])), ("bind", "ro") if view else ("bind",)),)
