@@ -204,17 +204,6 @@ def test_rules_and_bridges_that_somebody_took_away_are_made_again(world: World) 
     world.swapbox.ok("run", "--rm", "busybox", "ping", "-c", "1", "-w", "5", OUTSIDE)
 
 
-def test_containers_that_start_at_once_get_addresses_of_their_own(world: World) -> None:
-    world.swapbox.ok("network", "create", "crowd")
-    options = ("run", "-d", "--network", "crowd", "busybox", "sleep", "1000")
-    started = [world.swapbox.start(*options) for _ in range(10)]
-    assert [command.wait() for command in started] == [0] * 10
-    for command in started:
-        command.communicate()
-    assert len({one["IPv4Address"] for one in world.members("crowd")}) == 10
-    assert len(world.left()) == 10
-
-
 def test_containers_find_each_other_by_name_and_the_name_server_ends_with_the_network(world: World) -> None:
     world.swapbox.ok("network", "create", "talk")
     world.swapbox.ok("network", "create", "other")
@@ -240,6 +229,14 @@ def test_docker_words_for_what_cannot_be(world: World) -> None:
     swapbox.ok("network", "create", "--subnet", "10.97.0.0/24", "taken")
     swapbox("network", "create", "taken").fails(1, "network with name taken already exists")
     swapbox("network", "create", "--subnet", "10.97.0.0/16", "other").fails(1, "Pool overlaps with other one")
+    named = ("network", "create", "-o", "com.docker.network.bridge.name=one0")
+    swapbox.ok(*named, "one")
+    swapbox(*named, "two").fails(1, "conflicts with network", "(one0): networks have same bridge name")
+    swapbox.ok("network", "rm", "one")
+    swapbox.ok("create", "--name", "idle", "busybox", "true")
+    for verb in ("connect", "disconnect"):
+        swapbox("network", verb, "nosuch", "idle").fails(1, "network nosuch not found")
+    swapbox("network", "inspect", "nosuch").fails(1, "network nosuch not found")
     swapbox("network", "create", "bridge").fails(1, "operation is not permitted on predefined bridge network")
     swapbox("network", "rm", "bridge", "nosuch").fails(1, "bridge is a pre-defined network", "nosuch not found")
     swapbox("run", "--network", "nosuch", "busybox", "true").fails(125, "network nosuch not found")

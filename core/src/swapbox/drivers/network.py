@@ -148,6 +148,7 @@ class NetworkDriver(Protocol):
 
         Containers start meanwhile, each written down before anything is made of it. So look what is on the host
         first and ask ``live`` then, as often as you like: what was there and belongs to none of these is nobody's.
+        Meanwhile nobody makes or removes a network: ``networks`` are all there are below this root directory.
         """
         ...
 

@@ -68,7 +68,7 @@ def main(db: str, network: str, run_root: str, addresses: Sequence[str], lock: i
     _close_others((lock, *fds))
     _leave_mounts(run_root)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    server = Resolver(Names(Database(Path(db)), network), own=addresses)
+    server = Resolver(Names(Database(Path(db)), network), own=addresses, alive=_same_file(db))
     sockets = [socket.socket(fileno=fd) for fd in fds]
     while True:
         server.serve(sockets)
@@ -83,6 +83,20 @@ def main(db: str, network: str, run_root: str, addresses: Sequence[str], lock: i
         except BlockingIOError:
             return
         sockets = [socket.socket(fileno=sock.detach()) for address in addresses for sock in bound(address)]
+
+
+def _same_file(path: str) -> Callable[[], bool]:
+    """Return what says whether a file is the one that is there now: a root directory may be thrown away."""
+
+    def identity() -> tuple[int, int] | None:
+        try:
+            status = os.stat(path)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    first = identity()
+    return lambda: first is not None and identity() == first
 
 
 def _close_others(kept: Sequence[int]) -> None:
@@ -107,17 +121,19 @@ class Resolver:
     """Answers questions.
 
     :param own: its own addresses: no question is passed on to them.
+    :param alive: says whether anybody can be connected yet.
     """
 
-    def __init__(self, names: Names, *, own: Sequence[str]) -> None:
+    def __init__(self, names: Names, *, own: Sequence[str], alive: Callable[[], bool] = lambda: True) -> None:
         self._names = names
+        self._alive = alive
         self._own = own
         self._lock = threading.Lock()
         self._busy = Counter[str]()
 
     def in_use(self) -> bool:
         """Say whether anybody is connected to the network."""
-        return self._names.in_use()
+        return self._alive() and self._names.in_use()
 
     def serve(self, sockets: Sequence[socket.socket]) -> None:
         """Answer until nobody is connected any more."""

@@ -93,7 +93,10 @@ class Networks:
             found = self.records.find(driver)
             if found is not None and found.state == "ready" and found.name == driver:
                 return found
-            return self._make(Network(self._default_id(driver), driver, driver))
+            new = Network(self._default_id(driver), driver, driver)
+            # It always has the same id: when the root directory was thrown away, the network itself may be there.
+            self.driver(new).remove_network(new.for_driver())
+            return self._make(new)
 
     def create(
         self,
@@ -203,10 +206,11 @@ class Networks:
         for network in networks:
             connected(self._engine, network)  # frees what the dead hold
         for name in {network.driver for network in networks}:
-            own = [network.for_driver() for network in networks if network.driver == name]
             try:
                 driver = self._engine.selector.open("network", made_with=name)
-                freed += driver.reconcile(own, partial(self._held, name))
+                with self._locked():
+                    own = [network.for_driver() for network in records.all() if network.driver == name]
+                    freed += driver.reconcile(own, partial(self._held, name))
             except SwapboxError as error:
                 self._engine.warn(f"networks of {name}: {error.message}")
         return freed

@@ -18,14 +18,15 @@ from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-unty
 
 from swapbox.drivers.network import Endpoint, Network
 from swapbox.errors import Conflict, Unavailable
-from swapbox_network_bridge.options import MARK, PORT_PREFIX, mark, own_name, port_name, settings
+from swapbox_network_bridge.options import MARK, PORT_PREFIX, mark, marks, named, own_name, port_name, settings
 
 _EEXIST = 17
 
 
-def make(network: Network) -> None:
+def make(network: Network, *, owner: str = "") -> None:
     """Make a network's bridge with its addresses, or complete it.
 
+    :param owner: see :func:`swapbox_network_bridge.options.mark`.
     :raises Conflict: a link of this name is not this network's.
     :raises Unavailable: the kernel refuses.
     """
@@ -35,11 +36,11 @@ def make(network: Network) -> None:
         index = _index(route, own.bridge)
         if index is None:
             index = _made(route, network)
-            route.link("set", index=index, ifalias=mark(network))
+            route.link("set", index=index, ifalias=mark(network, owner))
             if own.bridge != own_name(network):
                 route.link("set", index=index, ifname=own.bridge)
         elif not _alias(route, index):
-            route.link("set", index=index, ifalias=mark(network))
+            route.link("set", index=index, ifalias=mark(network, owner))
         _tame(network)
         for subnet in network.subnets:
             _add_address(route, index, subnet.gateway, int(subnet.subnet.partition("/")[2]))
@@ -59,7 +60,7 @@ def check(network: Network) -> None:
         alias = _alias(route, index)
     shown = f"cannot create network {network.id} ({own.bridge})"
     if alias.startswith(MARK):
-        other = alias.removeprefix(MARK)
+        other = alias.removeprefix(MARK).partition(" ")[0]
         raise Conflict(f"{shown}: conflicts with network {other} ({own.bridge}): networks have same bridge name")
     raise Conflict(
         f"{shown}: a link of this name is there, and no network's", hint="remove it, or choose another name"
@@ -101,6 +102,26 @@ def reconcile(network: Network, live: Callable[[], Collection[Endpoint]]) -> int
         kept = {port_name(endpoint) for endpoint in live()}
         lost = [port["index"] for port in ports if port.get_attr("IFLA_IFNAME") not in kept]
         return sum(_delete(route, port) for port in lost)
+
+
+def strays(owner: str, known: Collection[str]) -> list[Network]:
+    """Return the networks of an owner who knows nothing of them: their root directory was thrown away.
+
+    Where something is connected yet, somebody lives who may know better.
+
+    :param known: the ids of the owner's networks.
+    """
+    found = list[Network]()
+    if not owner:
+        return found
+    with _route("look for bridges") as route:
+        links = list(route.get_links())
+        busy = {link.get_attr("IFLA_MASTER") for link in links}
+        for link in links:
+            mine, identity, whose = [*(link.get_attr("IFLA_IFALIAS") or "").split(" "), "", "", ""][:3]
+            if (mine, whose) == (MARK.strip(), owner) and identity not in known and link["index"] not in busy:
+                found.append(named(identity, link.get_attr("IFLA_IFNAME")))
+    return found
 
 
 def _made(route: Any, network: Network) -> int:
@@ -160,7 +181,7 @@ def _is_own(route: Any, index: int, network: Network) -> bool:
     if _kind(route, index) != "bridge":
         return False
     alias, name = _alias(route, index), _link(route, index).get_attr("IFLA_IFNAME")
-    return alias == mark(network) or (not alias and name == own_name(network))
+    return marks(alias, network) or (not alias and name == own_name(network))
 
 
 def _ports(route: Any, bridge: int) -> list[Any]:

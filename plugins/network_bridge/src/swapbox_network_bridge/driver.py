@@ -12,18 +12,20 @@ from swapbox.drivers.network import Connection, Endpoint, NamespaceMode, Network
 from swapbox.errors import Unavailable
 from swapbox_network_bridge.firewall import Firewall, open_firewall
 from swapbox_network_bridge.netlink import Netlink, open_namespace
-from swapbox_network_bridge.options import Settings, host_address, mark, port_name, settings
+from swapbox_network_bridge.options import Settings, host_address, marks, port_name, settings
 
 
 class Driver:
     """Networks on bridges.
 
     :param run_root: has the lock of who makes bridges and rules.
+    :param root: tells the networks of one root directory from those of others; None for no such difference.
     :param firewall: sets the rules; None for what works best here.
     """
 
-    def __init__(self, run_root: Path, *, firewall: Firewall | None = None) -> None:
+    def __init__(self, run_root: Path, *, root: Path | None = None, firewall: Firewall | None = None) -> None:
         self._run_root = run_root
+        self._root = root
         self._firewall_in_use = firewall
 
     @property
@@ -64,7 +66,7 @@ class Driver:
                 # As Docker does: a host that was no router must not become one between networks of its own.
                 self._firewall.guard_forwarding(wide=wide)
                 bridge.forward(wide=wide)
-        bridge.make(network)  # last: a bridge that is up says that everything is there
+        bridge.make(network, owner=self._owner())  # last: a bridge that is up says that everything is there
 
     def remove_network(self, network: Network) -> None:
         """Remove the bridge and its rules."""
@@ -78,13 +80,26 @@ class Driver:
         self._firewall.remove_network(network)
 
     def reconcile(self, networks: Collection[Network], live: Callable[[], Collection[Endpoint]]) -> int:
-        """Remove links and rules of endpoints that are not alive."""
+        """Remove links and rules of endpoints that are not alive, and networks that nobody knows any more."""
         from swapbox_network_bridge import bridge
 
         freed = 0
         for network in networks:
             freed += bridge.reconcile(network, live) + self._firewall.reconcile(network, live)
+        for stray in bridge.strays(self._owner(), {network.id for network in networks}):
+            with self._locked():
+                self._firewall.remove_network(stray)
+                bridge.remove(stray)  # last: it is what is found
+            freed += 1
         return freed
+
+    def _owner(self) -> str:
+        """Return a word that stands in the alias of every bridge made here."""
+        if self._root is None:
+            return ""
+        import hashlib
+
+        return hashlib.sha256(os.fsencode(self._root)).hexdigest()[:12]
 
     def host_address(self, network: Network) -> str:
         """Return where ports are published that name no address: as the network's options say."""
@@ -163,7 +178,7 @@ class Driver:
     def _complete(self, host: Netlink, network: Network, own: Settings) -> int | None:
         """Return the number of the network's bridge; None when something of the network is missing."""
         link = host.link(own.bridge)
-        if link is None or not link.up or link.alias != mark(network):
+        if link is None or not link.up or not marks(link.alias, network):
             return None
         return link.number if self._firewall.has_network(network) else None
 

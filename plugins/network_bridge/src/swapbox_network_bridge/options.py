@@ -20,7 +20,7 @@ _NAME_BYTES = 15
 _RESERVED = ("all", "default")
 """What every link has below ``/proc/sys/net/*/conf``."""
 MARK = "swapbox "
-"""How the alias of a bridge of ours begins; the network's id follows."""
+"""How the alias of a bridge of ours begins; the network's id follows, and then whose network it is."""
 PORT_PREFIX = "vethsb"
 """How the links that are ours begin: no hexadecimal digits, so Docker's names never do."""
 
@@ -91,14 +91,27 @@ def own_name(network: Network) -> str:
     return f"br-{network.id[:12]}"
 
 
-def mark(network: Network) -> str:
-    """Return what the alias of the network's bridge says."""
-    return f"{MARK}{network.id}"
+def mark(network: Network, owner: str) -> str:
+    """Return what the alias of the network's bridge says.
+
+    :param owner: what tells the networks of one root directory from those of others; one word.
+    """
+    return f"{MARK}{network.id} {owner}".rstrip()
+
+
+def marks(alias: str, network: Network) -> bool:
+    """Say whether an alias is that of the network's bridge."""
+    return alias.split(" ")[:2] == [MARK.strip(), network.id]
 
 
 def forward_chain_names(network: Network) -> tuple[str, str]:
     """Return the names of the chains that iptables' ``FORWARD`` jumps to, where it drops what no rule accepts."""
     return f"SB-A-{network.id[:12]}", f"SB-L-{network.id[:12]}"
+
+
+def named(identity: str, bridge: str) -> Network:
+    """Return what is enough of a network to remove it."""
+    return Network("", id=identity, options={_NAME: bridge})
 
 
 def table_name(network: Network) -> str:
