@@ -16,7 +16,7 @@ from swapbox.testing.process import Engine
 from swapbox.testing.sandbox import console_script
 from swapbox.testing.servers import plain_environment, require
 
-OURS_ALONE = {"help", "plugins", "completion", "registry"}
+OURS_ALONE = {"help", "plugins", "completion", "registry", "storage"}
 WITHOUT_DOCKERS_WORDS = {"version", "inspect", "system"}
 
 

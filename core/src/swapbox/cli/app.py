@@ -79,6 +79,7 @@ _VERBS = {
     "import": "archives",
     "events": "events",
     "history": "history",
+    "storage": "nouns",
     "system": "nouns",
     "version": "system",
     "info": "system",

@@ -166,6 +166,8 @@ def _values(verb: str, param: click.Parameter) -> Callable[[Engine], Iterable[st
         return lambda engine: _containers(engine, _STATUS.get(verb))
     if name in ("image", "images", "repository") or (verb, name) in _IMAGES:
         return _images
+    if verb == "migrate" and name in ("source", "target"):
+        return _drivers("storage")
     if name in ("network", "networks") and verb != "create":
         return _networks
     return _volumes if name in ("volume", "volumes") and verb != "create" else None
@@ -226,6 +228,7 @@ _OPTIONS: Mapping[str, Callable[[Any], Iterable[str]]] = {
     "--network": _networks,
     "--volume-driver": _drivers("volume"),
     "--attach": _always("stdin", "stdout", "stderr"),
+    "--container": lambda engine: _containers(engine, None),
     "--cap-add": _capabilities,
     "--cap-drop": _capabilities,
     "--env": lambda engine: engine.environment,

@@ -130,6 +130,13 @@ registry = Noun(
     verbs={"serve": "registry:serve"},
 )
 
+storage = Noun(
+    "storage",
+    help="Manage storage drivers.",
+    epilog="Example: swapbox storage migrate overlay vfs",
+    verbs={"migrate": "storage:migrate"},
+)
+
 system = Noun(
     "system",
     help="Manage swapbox.",

@@ -238,9 +238,25 @@ class Records:
             "UPDATE containers SET config = ? WHERE id = ?", (json.dumps(config.to_json()), container_id)
         )
 
+    def set_storage(self, container_id: str, storage: str) -> bool:
+        """Record that another driver has a container's snapshot; False when it is gone, or about to run or go."""
+        return bool(
+            self._database.execute(
+                "UPDATE containers SET storage = ?1, config = json_set(config, '$.storage', ?1)"
+                " WHERE id = ?2 AND json_extract(state, '$.monitor') IS NULL"
+                " AND json_extract(state, '$.status') != 'removing'",
+                (storage, container_id),
+            )
+        )
+
     def rename(self, container_id: str, name: str) -> bool:
         """Give a container another name; False when it is taken."""
         return self._database.insert("UPDATE containers SET name = ? WHERE id = ?", (name, container_id))
+
+    def on_storage(self, storage: str) -> list[Container]:
+        """Return the containers whose snapshots a driver has, the oldest first."""
+        rows = self._database.rows("SELECT * FROM containers WHERE storage = ? ORDER BY created", (storage,))
+        return [_container(row) for row in rows]
 
     def remove(self, container_id: str) -> bool:
         """Forget a container; False when it is gone already."""

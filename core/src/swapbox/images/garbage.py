@@ -67,11 +67,16 @@ def storage_drivers(engine: Engine, *, warn: Callable[[str], None]) -> Iterator[
 
     :param warn: told of that.
     """
+    yield from (driver for _, driver in named_storage_drivers(engine, warn=warn))
+
+
+def named_storage_drivers(engine: Engine, *, warn: Callable[[str], None]) -> Iterator[tuple[str, StorageDriver]]:
+    """Yield the same drivers with their names."""
     directory = engine.paths.root / "storage"
     for entry in sorted(os.scandir(directory), key=lambda entry: entry.name) if directory.is_dir() else ():
         if entry.is_dir():
             try:
-                yield engine.selector.open("storage", made_with=entry.name)
+                yield entry.name, engine.selector.open("storage", made_with=entry.name)
             except (PluginError, Unsupported) as error:
                 warn(f"layers stay in {entry.path}: {error}")
 
@@ -84,9 +89,9 @@ def collect(engine: Engine, *, kept: float = KEPT) -> int:
     before = time.time() - kept
     with removal_lock(engine.paths.root, alone=True):
         drop_leases_of_the_dead(engine.database)
-        for driver in storage_drivers(engine, warn=lambda _: None):
+        for name, driver in named_storage_drivers(engine, warn=lambda _: None):
             with contextlib.suppress(SwapboxError, OSError):
-                _collect_snapshots(engine, driver, before=before)
+                _collect_snapshots(engine, name, driver, before=before)
                 driver.cleanup()
         needed = _needed(engine, _NEEDED_BLOBS)
         freed = 0
@@ -96,15 +101,19 @@ def collect(engine: Engine, *, kept: float = KEPT) -> int:
         return freed + engine.content.clean(before=before)
 
 
-def _collect_snapshots(engine: Engine, driver: StorageDriver, *, before: float) -> None:
+def _collect_snapshots(engine: Engine, name: str, driver: StorageDriver, *, before: float) -> None:
     snapshots = list(driver.walk())
     lost = [one for one in snapshots if OWNER_LABEL in one.labels and is_gone(one.labels[OWNER_LABEL])]
     # Looked up after the processes: one that is gone has recorded its container before.
-    containers = {row["id"] for row in engine.database.rows("SELECT id FROM containers")}
+    homes = {row["id"]: row["storage"] for row in engine.database.rows("SELECT id, storage FROM containers")}
     needed = _needed(engine, _NEEDED_CHAINS)
     for snapshot in lost:
-        if snapshot.kind != "committed" and snapshot.key not in containers:
+        if snapshot.kind == "committed":
+            continue
+        if snapshot.key not in homes:
             _remove_lost(engine, driver, snapshot.key)
+        elif homes[snapshot.key] != name:  # half moved from or to another driver
+            remove_snapshots(driver, (snapshot.key,))
     old = (one for one in snapshots if one.kind == "committed" and one.created < before)
     remove_snapshots(driver, (one.key for one in sorted(old, key=_created, reverse=True) if one.key not in needed))
 

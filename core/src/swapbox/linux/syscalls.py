@@ -322,6 +322,11 @@ def _shown(path: Path | int) -> Path | None:
     return None if isinstance(path, int) else path
 
 
+def syncfs(fd: int) -> None:
+    """Call syncfs(2): what was written to the file system of an open file is on its disk afterwards."""
+    _call(_libc.syncfs, c_int(fd))
+
+
 def reset_signals() -> None:
     """Call rt_sigaction(2) with SIG_DFL for every signal: ignored ones would stay ignored after execve(2).
 

@@ -27,8 +27,16 @@ class Notes:
     def note_made_with(self, kind: Kind, name: str, distribution: str) -> None:
         """Write down the driver that a store is made with, so that a later default cannot hide what is in it."""
         record = self._store(kind)
-        if kind != "storage" or record.exists():
-            return
+        if kind == "storage" and not record.exists():
+            self._write(record, name, distribution)
+
+    def move_store(self, kind: Kind, old: str, name: str, distribution: str) -> None:
+        """Write down that the store is another driver's now; one that was made with a third stays as it is."""
+        made_with = self.made_with(kind)
+        if made_with is None or made_with[0] == old:
+            self._write(self._store(kind), name, distribution)
+
+    def _write(self, record: Path, name: str, distribution: str) -> None:
         self._paths.make(record.parent)
         partial = record.with_suffix(f".{os.getpid()}")
         partial.write_text(f"{name} {distribution}")

@@ -204,6 +204,11 @@ class Selector:
                 self._notes.note_made_with(choice.kind, choice.name, choice.offer.distribution)
         return self._open[key]
 
+    def move_store(self, old: Choice, new: Choice) -> None:
+        """Let what is new in this store be made with another driver, to which everything was moved."""
+        self._notes.move_store(new.kind, old.name, new.name, new.offer.distribution)
+        self._default.pop(new.kind, None)
+
     def close(self) -> None:
         """Close every open driver, all of them even when one fails; calling it twice is fine."""
         failure = None

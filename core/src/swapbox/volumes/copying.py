@@ -112,7 +112,7 @@ class _Copy:
             if stat.S_IFMT(os.fstat(made).st_mode) != stat.S_IFMT(info.st_mode):
                 raise OSError(errno.ESTALE, "a file was replaced while it was copied")
             if stat.S_ISREG(info.st_mode):
-                _copy_data(here, name, made, info.st_size)
+                copy_data(here, name, made, info.st_size)
             source = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
             try:
                 _copy_metadata(source, made)
@@ -163,7 +163,7 @@ def _copy_attribute(here: str, there: str, name: str) -> None:
             raise
 
 
-def _copy_data(directory: int, name: bytes, writer: int, size: int) -> None:
+def copy_data(directory: int, name: bytes, writer: int, size: int) -> None:
     """Copy the data of a file and leave its holes."""
     reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:

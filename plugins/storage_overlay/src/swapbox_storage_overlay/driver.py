@@ -146,8 +146,10 @@ class Driver:
                 hint="another driver may take more: --storage-driver vfs",
             )
         view = snapshot.kind == "view"
-        if not lowers or (view and len(lowers) == 1):  # overlay needs two directories
-            return (Mount("bind", str(self._fs(chain[-1])), ("bind", "ro") if view else ("bind",)),)
+        if not lowers:
+            return (Mount("bind", str(self._fs(snapshot)), ("bind", "ro") if view else ("bind",)),)
+        if view and len(lowers) == 1:  # overlay needs two directories; without it, its own marks would be seen
+            lowers = [*lowers, snapshot]
         at = escape_layer(str(self._snapshots))
         options = ["lowerdir=" + ":".join(f"{at}/{lower.number}/fs" for lower in lowers)]
         if view:

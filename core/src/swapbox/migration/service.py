@@ -1,0 +1,285 @@
+"""Move what one storage driver has to another, and prove that nothing has changed.
+
+Only the storage Protocol is used, so any two drivers will do. A layer is shown by a view of the one driver, and
+written through the mounts of an active snapshot of the other, which shows the layers below: the kernel, or whoever
+shows that mount, finds its own way to record what was deleted. So is what a container has changed. Then the target
+is mounted anew and the digests of both trees are compared (:mod:`swapbox.migration.trees`).
+
+The order is: layers, from the lowest up; containers, each with its record changed as soon as its tree is proved;
+then the store's own note of its driver; last of all the source is emptied. A command that was killed leaves layers
+twice, which the next one compares and does not copy again, and of a container a snapshot that its record does not
+name, which clean-ups remove (:mod:`swapbox.images.garbage`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from swapbox.containers.files import container_lock
+from swapbox.containers.inside import mounted
+from swapbox.drivers.storage import DirectWriter, Mount
+from swapbox.errors import Conflict, DataError, InvalidInput, NotFound, SwapboxError
+from swapbox.images.garbage import drop_leases_of_the_dead, removal_lock, remove_snapshots
+from swapbox.images.lease import Lease
+from swapbox.images.rooted import RootedTree, clear
+from swapbox.migration.mirror import mirror
+from swapbox.migration.plan import Plan, Step, in_order, is_nobodys, refuse_busy
+from swapbox.migration.safety import AGAIN, alone, border, make_durable
+from swapbox.migration.trees import tree_digest
+from swapbox.store.owners import OWNER_LABEL, owner
+
+if TYPE_CHECKING:
+    from swapbox.containers.records import Container
+    from swapbox.drivers.storage import StorageDriver
+    from swapbox.engine import Engine
+    from swapbox.plugins.selection import Choice
+
+_NEEDED = "SELECT chain AS item FROM image_chains UNION SELECT resource FROM leases"
+
+
+class Migration:
+    """Moves snapshots from one storage driver to another.
+
+    :param source: name of the driver that has them; ``target`` of the one that is to have them.
+    :param tell: told of every step.
+    :raises NotFound: no plugin offers such a driver.
+    :raises Unsupported: this host does not carry it.
+    :raises InvalidInput: both are the same.
+    """
+
+    def __init__(self, engine: Engine, source: str, target: str, *, tell: Callable[[Step], None]) -> None:
+        if source == target:
+            raise InvalidInput(f"source and target are both storage driver {source!r}")
+        self._engine = engine
+        self._choices = tuple(engine.selector.choose("storage", name=name) for name in (source, target))
+        self._tell = tell
+        self.source: StorageDriver
+        self.target: StorageDriver
+        self.source, self.target = map(engine.selector.open_choice, self._choices)
+
+    @property
+    def _durable(self) -> tuple[Path, ...]:
+        paths = self._engine.paths
+        return (paths.root, paths.driver("storage", self.target_choice.name))
+
+    @property
+    def target_choice(self) -> Choice:
+        """The driver that has everything in the end."""
+        return self._choices[1]
+
+    def plan(self, names: Sequence[str] = ()) -> Plan:
+        """Return what is to be moved: all of the source, or the containers that are named.
+
+        :raises NotFound: there is no such container.
+        :raises Conflict: one of them runs, or another driver has it.
+        """
+        containers = self._named(names) if names else self._containers()
+        for container in containers:
+            refuse_busy(container)
+        infos = {info.key: info for info in self.source.walk()}
+        wanted = [infos[one.id].parent for one in containers if one.id in infos]
+        if not names:
+            rows = self._engine.database.rows("SELECT DISTINCT chain FROM image_chains ORDER BY chain")
+            wanted += [row["chain"] for row in rows]
+        return Plan(tuple(in_order(infos, wanted)), tuple(containers))
+
+    def run(self, names: Sequence[str] = ()) -> Plan:
+        """Move all of the source, or the containers that are named; return what was moved.
+
+        :raises Conflict: another migration is at work, a container runs, or the source is in use.
+        :raises DataError: two trees that must be equal are not.
+        :raises Unavailable: the disk is full or fails.
+        """
+        with alone(self._engine.paths.root), Lease(self._engine) as lease:
+            plan = self.plan(names)
+            for chain in plan.layers:
+                lease.take(chain)
+                self._move_layer(chain)
+            for container in plan.containers:
+                self._move_container(container)
+            if not names:
+                self._engine.selector.move_store(*self._choices)
+            make_durable(self._durable)
+        self._clear_source(plan, everything=not names)
+        return plan
+
+    # -- what there is --------------------------------------------------------------------------------------------
+
+    def _containers(self) -> list[Container]:
+        found = []
+        for container in self._engine.records.on_storage(self._choices[0].name):
+            with contextlib.suppress(NotFound):  # removed meanwhile
+                found.append(self._engine.containers.refresh(container))
+        return found
+
+    def _named(self, names: Sequence[str]) -> list[Container]:
+        found = {container.id: container for container in map(self._engine.containers.find, names)}
+        for container in found.values():
+            if container.config.storage not in {choice.name for choice in self._choices}:
+                raise Conflict(
+                    f"container {container.name} is on storage driver {container.config.storage!r},"
+                    f" not on {self._choices[0].name!r}"
+                )
+        return list(found.values())
+
+    # -- moving ---------------------------------------------------------------------------------------------------
+
+    def _move_layer(self, chain: str) -> None:
+        info = self.source.stat(chain)
+        with self._viewed(self.source, chain) as fd:
+            with border(f"read layer {chain}"):
+                digest = tree_digest(fd)
+            there = _has(self.target, chain)
+            if there:
+                self._compare(chain, fd, digest)
+            else:
+                key = f"migrate-{os.urandom(8).hex()} {chain}"
+                self._copy(fd, digest, key, info.parent, f"layer {chain}")
+                labels = {name: value for name, value in info.labels.items() if name != OWNER_LABEL}
+                self._commit(chain, key, labels)
+        self._tell(Step("layer", chain, digest, not there))
+
+    def _commit(self, chain: str, key: str, labels: Mapping[str, str]) -> None:
+        try:
+            self.target.commit(chain, key, labels=labels)
+        except BaseException:
+            self._discard(key)
+            raise
+
+    def _compare(self, chain: str, fd: int, digest: str) -> None:
+        """Require that the target's layer is the same; two unpackings may differ in times of directories alone."""
+        with self._viewed(self.target, chain) as other, border(f"read layer {chain}"):
+            equal = tree_digest(other) == digest or (
+                tree_digest(other, directory_times=False) == tree_digest(fd, directory_times=False)
+            )
+        if not equal:
+            source, target = (choice.name for choice in self._choices)
+            raise DataError(
+                f"layer {chain} is another tree on storage driver {target!r} than on {source!r}",
+                hint=f"remove the images that have it, or pull them again with --storage-driver {target}",
+            )
+
+    def _move_container(self, planned: Container) -> None:
+        engine, name = self._engine, planned.name
+        with container_lock(engine.paths.container(planned.id)):
+            container = engine.records.find(planned.id)
+            refuse_busy(container)
+            if container.config.storage == self.target_choice.name:
+                self._tell(Step("container", name, "", done=False))
+                return
+            remove_snapshots(self.target, (container.id,))  # what a killed migration has left
+            info = self.source.stat(container.id)
+            with mounted(engine, _read_only(self.source.mounts(container.id)), name) as fd:
+                with border(f"read container {name}"):
+                    digest = tree_digest(fd)
+                self._copy(fd, digest, container.id, info.parent, f"container {name}")
+            self._switch(container)
+        self._tell(Step("container", name, digest, done=True))
+
+    def _switch(self, container: Container) -> None:
+        """Let the record name the target; from now on what the source has is a copy that nobody needs."""
+        try:
+            make_durable(self._durable)
+            moved = self._engine.records.set_storage(container.id, self.target_choice.name)
+        except BaseException:
+            self._discard(container.id)
+            raise
+        if not moved:
+            self._discard(container.id)
+            raise Conflict(f"container {container.name} was started or removed while it was moved", hint=AGAIN)
+
+    def _copy(self, source: int, digest: str, key: str, parent: str | None, what: str) -> None:
+        """Make an active snapshot whose tree has this digest."""
+        made = self.target.prepare(key, parent, labels={OWNER_LABEL: owner()})
+        try:
+            for thorough in (False, True):
+                with mounted(self._engine, made, what) as fd, border(f"copy {what}"):
+                    mirror(source, fd, thorough=thorough)
+                # Mounted anew: what is compared is what everybody will see.
+                with mounted(self._engine, self.target.mounts(key), what) as fd, border(f"read {what}"):
+                    found = tree_digest(fd)
+                if found == digest:
+                    return
+            raise DataError(
+                f"{what} is tree {digest} on storage driver {self._choices[0].name!r},"
+                f" and {found} on {self.target_choice.name!r}: it stays where it is"
+            )
+        except BaseException:
+            self._discard(key)
+            raise
+
+    def _discard(self, key: str) -> None:
+        """Remove a half-made snapshot, its files first: on a full disk, forgetting it needs the room they take."""
+        if "direct" in self.target_choice.offer.spec.capabilities:
+            with (
+                contextlib.suppress(SwapboxError, OSError),
+                RootedTree(cast(DirectWriter, self.target).layer_target(key).path) as tree,
+            ):
+                clear(tree.open(b"").fd, b".")
+        with contextlib.suppress(SwapboxError):
+            self.target.remove(key)
+
+    @contextlib.contextmanager
+    def _viewed(self, driver: StorageDriver, chain: str) -> Iterator[int]:
+        key = f"look-{os.urandom(8).hex()}"
+        made = driver.view(key, chain, labels={OWNER_LABEL: owner()})
+        try:
+            with mounted(self._engine, made, chain) as fd:
+                yield fd
+        finally:
+            driver.remove(key)
+
+    # -- before and after -----------------------------------------------------------------------------------------
+
+    def _clear_source(self, plan: Plan, *, everything: bool) -> None:
+        """Remove from the source what was moved, and what nobody needs.
+
+        :raises Conflict: something is in use.
+        """
+        with removal_lock(self._engine.paths.root, alone=True):
+            remove_snapshots(self.source, (container.id for container in plan.containers))
+            if everything:
+                drop_leases_of_the_dead(self._engine.database)
+                self._remove_unneeded(set(plan.layers))
+            self.source.cleanup()
+        left = [info.key for info in self.source.walk()] if everything else []
+        if left:
+            raise Conflict(
+                f"storage driver {self._choices[0].name!r} still has {left[0]}"
+                + f" and {len(left) - 1} more" * (len(left) > 1)
+                + ": it is new, or in use",
+                hint="the same command, once more, moves it",
+            )
+
+    def _remove_unneeded(self, moved: set[str]) -> None:
+        infos = {info.key: info for info in self.source.walk()}
+        database = self._engine.database
+        needed = {row["item"] for row in database.rows(_NEEDED)} - moved
+        needed |= {row["resource"] for row in database.rows("SELECT resource FROM leases")}
+        homes = {row["id"]: row["storage"] for row in database.rows("SELECT id, storage FROM containers")}
+        source = self._choices[0].name
+        free = [key for key in infos if infos[key].kind == "committed" and key not in needed]
+        lost = [
+            info.key
+            for info in infos.values()
+            if info.kind != "committed" and homes.get(info.key) != source and is_nobodys(info)
+        ]
+        remove_snapshots(self.source, lost)
+        remove_snapshots(self.source, reversed(list(in_order(infos, free, only=set(free)))))
+
+
+def _has(driver: StorageDriver, chain: str) -> bool:
+    with contextlib.suppress(NotFound):
+        return driver.stat(chain).kind == "committed"
+    return False
+
+
+def _read_only(made: Sequence[Mount]) -> tuple[Mount, ...]:
+    """Return mounts that cannot be written, of a snapshot that can."""
+    return tuple(
+        mount if "ro" in mount.options else mount._replace(options=(*mount.options, "ro")) for mount in made
+    )
