@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 # What the tests run for real: registries, other engines to compare with, a base system, a static shell.
-PACKAGES := bind9-dnsutils busybox-static curl debootstrap docker-registry docker.io fish iperf3 iptables libseccomp2 \
-	nftables nginx runc skopeo tini uidmap zsh
+PACKAGES := bind9-dnsutils busybox-static containernetworking-plugins curl debootstrap docker-registry docker.io fish \
+	iperf3 iptables libseccomp2 nftables nginx runc skopeo tini uidmap zsh
 
 .PHONY: venv check test fuzz demo bench clean debian
 

@@ -35,7 +35,7 @@ def network_document(engine: Engine, text: str) -> dict[str, Any]:
         "EnableIPv6": network.ipv6,
         "IPAM": {
             "Driver": "default",
-            "Options": {} if network.subnets else None,
+            "Options": {} if network.created else None,
             "Config": [_subnet(subnet) for subnet in network.subnets] or None,
         },
         "Internal": network.internal,
@@ -61,7 +61,7 @@ def _subnet(subnet: Subnet) -> dict[str, Any]:
 
 def _containers(engine: Engine, network: Network) -> dict[str, dict[str, str]]:
     """Return the running containers of a network."""
-    if network.subnets:
+    if network.created:
         rows = {row.container: row for row in connected(engine, network)}
         names = {name: engine.records.find(name).name for name in rows}
         return {
@@ -123,7 +123,8 @@ def rows_of(engine: Engine, container: Container) -> list[EndpointRow]:
 
 
 def _joined(row: EndpointRow | None, container: Container) -> dict[str, Any]:
-    gateways = {":" in subnet.gateway: subnet.gateway for subnet in row.network.subnets} if row and row.id else {}
+    ways = [subnet.gateway for subnet in row.network.subnets] or row.gateways if row and row.id else ()
+    gateways = {":" in gateway: gateway for gateway in ways}
     ipv4, ipv6 = (row.ipv4, row.ipv6) if row else ("", "")
     own = row is not None and row.network.name != row.network.driver
     names = [container.name, *(row.asked.aliases if row else ()), container.short_id] if own else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from swapbox.networks.records import Network
 
 if TYPE_CHECKING:
     from swapbox.drivers.network import Subnet
+    from swapbox.engine import Engine
 
 
 @click.command(epilog="Example: swapbox network create --subnet 10.20.0.0/24 --label team=web front")
@@ -193,14 +195,27 @@ def ls(ctx: click.Context, *, filters: Filters, format: str, no_trunc: bool, qui
 
 @click.command(epilog="Example: swapbox network inspect --format '{{json .IPAM.Config}}' front")
 @click.option("-f", "--format", default="", metavar="TEMPLATE", help="A Go template, or json.")
-@click.option("-v", "--verbose", is_flag=True, hidden=True)
+@click.option("-v", "--verbose", is_flag=True, help="Let drivers check the connections of running containers.")
 @click.argument("networks", nargs=-1, required=True, metavar="NETWORK [NETWORK...]")
 @click.pass_context
 def inspect(ctx: click.Context, networks: Sequence[str], *, format: str, verbose: bool) -> int:
     """Display detailed information on one or more networks."""
     from swapbox.cli.inspect import show
 
-    return show(engine_of(ctx), networks, ("network",), format)
+    code = show(engine_of(ctx), networks, ("network",), format)
+    return max(code, _check(engine_of(ctx), networks)) if verbose else code
+
+
+def _check(engine: Engine, names: Sequence[str]) -> int:
+    from swapbox.networks.checking import check
+
+    code = 0
+    for name in names:
+        with contextlib.suppress(NotFound):  # said already
+            for error in check(engine, engine.networks.find(name)):
+                print_error(error)
+                code = 1
+    return code
 
 
 @click.command(epilog="Example: swapbox network prune --filter until=24h")

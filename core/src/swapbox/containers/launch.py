@@ -131,13 +131,15 @@ def _runtime_files(
     if leased:
         from swapbox.networks.resolving import servers_of
 
-        servers = servers_of(engine, ((driver, endpoint.network) for driver, endpoint in leased))
+        servers = servers_of(engine, ((one.driver, one.endpoint.network) for one in leased))
+        if not container.config.dns:
+            servers += [server for one in leased for server in one.nameservers]
     return files.write_runtime_files(
         engine.paths.container(container.id),
         container,
         private=private,
-        endpoints=[endpoint for _driver, endpoint in leased],
-        servers=servers,
+        endpoints=[one.endpoint for one in leased],
+        servers=servers[:3],  # what resolvers read, see resolv.conf(5)
     )
 
 
@@ -268,7 +270,9 @@ def _connect(engine: Engine, container: Container, leased: Sequence[Leased], ini
     if config.has_endpoints:
         from swapbox.networks.endpoints import connect
 
-        connect(engine, container, leased, init)
+        connected = connect(engine, container, leased, init)
+        if not all(one.endpoint.network.subnets for one in leased):
+            _runtime_files(engine, container, connected, private=True)  # in place: they are mounted already
         return
     driver = engine.selector.open("network", made_with=config.network_driver)
     driver.connect(Path(f"/proc/{init}/ns/net"), container_endpoint(container))

@@ -9,7 +9,9 @@ already: the isolation driver does that when it makes the namespace.
 them and their endpoints in its database: it gives each network an id and subnets that are free on this host,
 each endpoint its addresses, and each published port a number that no other container has. The driver keeps
 nothing: what it makes on the host it names after ids, so whatever it is told of later it finds by the same ids.
-A driver without this capability has one network, of its own name.
+With the capability ``addresses`` the driver chooses addresses itself: its networks have no subnets, and the core
+writes down what :meth:`NetworkDriver.connect` returns. A driver without the capability ``networks`` has one
+network, of its own name.
 
 **What ends without a word.** A reboot, or somebody who flushes rules and removes links, takes away what was made.
 So :meth:`NetworkDriver.connect` makes of a network whatever is missing, and :meth:`NetworkDriver.reconcile`
@@ -75,7 +77,8 @@ class Endpoint(NamedTuple):
     """One container's place in one network.
 
     :param id: 64 hexadecimal digits; another one for each start of the container.
-    :param addresses: that the core has chosen, with prefix length, at most one of each family.
+    :param addresses: that the core has chosen, with prefix length, at most one of each family; in a network
+        without subnets those that were asked for, perhaps without.
     :param mac_address: that was asked for; empty for any.
     :param interface: its name in the container.
     :param gateway: the container's way out leads through this network.
@@ -176,12 +179,24 @@ class Rerouter(NetworkDriver, Protocol):
         ...
 
 
+class ConnectionChecker(NetworkDriver, Protocol):
+    """What a driver with the capability ``check`` can do besides."""
+
+    def check(self, netns: Path, endpoint: Endpoint) -> None:
+        """Look whether everything is as :meth:`NetworkDriver.connect` has made it.
+
+        :raises SwapboxError: it is not; the message says what is wrong.
+        """
+        ...
+
+
 class NetworkDriverSpec(DriverSpec[NetworkDriver]):
     """Offer a network driver; see :class:`swapbox.drivers.common.DriverSpec`.
 
     Capabilities: ``networks`` (people make networks with it; see above), ``ports`` (it publishes ports, and keeps
     :class:`PortPublisher`), ``ways`` (a container's way out can change while it runs; it keeps :class:`Rerouter`),
-    ``names`` (the host itself has the gateways' addresses, so that the core's name server can listen there).
+    ``names`` (the host itself has the gateways' addresses, so that the core's name server can listen there),
+    ``addresses`` (it chooses them itself; see above), ``check`` (it keeps :class:`ConnectionChecker`).
     """
 
     kind = "network"

@@ -49,10 +49,17 @@ def making_driver(engine: Engine, name: str) -> str:
 def with_subnets(engine: Engine, asked: Network) -> Network:
     """Return a network with a subnet of each family it needs, each with a gateway.
 
+    A network whose driver chooses addresses itself has none.
+
     :raises InvalidInput: a subnet, range or gateway is wrong.
     :raises Conflict: a subnet overlaps with another network's.
     :raises Unavailable: no subnet is free.
     """
+    if _chooses(engine, asked.driver):
+        if asked.subnets or asked.ipv6:
+            why = f"network driver {asked.driver} chooses addresses itself"
+            raise InvalidInput(f"network {asked.name} cannot have a subnet, gateway or IPv6 from here: {why}")
+        return asked
     others = [Range.parse(subnet.subnet) for other in engine.networks.records.all() for subnet in other.subnets]
     subnets = [_checked(subnet) for subnet in asked.subnets]
     for subnet in subnets:
@@ -70,6 +77,12 @@ def with_subnets(engine: Engine, asked: Network) -> Network:
         subnets.append(Subnet(choose(wide, taken, bits=128).text()))
     ipv6 = asked.ipv6 or 128 in families
     return asked._replace(subnets=tuple(map(_with_gateway, subnets)), ipv6=ipv6)
+
+
+def _chooses(engine: Engine, driver: str) -> bool:
+    """Say whether a driver chooses addresses itself."""
+    offers = engine.plugins.offers("network")
+    return any(one.spec.name == driver and "addresses" in one.spec.capabilities for one in offers)
 
 
 def _checked(subnet: Subnet) -> Subnet:

@@ -37,10 +37,14 @@ class Exhausted(Unavailable):
 
 
 class Leased(NamedTuple):
-    """An endpoint that may be connected, and its driver's name."""
+    """An endpoint that may be connected, and its driver's name.
+
+    :param nameservers: once it is connected, those that the driver has chosen.
+    """
 
     driver: str
     endpoint: Endpoint
+    nameservers: tuple[str, ...] = ()
 
 
 # -- create -------------------------------------------------------------------------------------------------------
@@ -76,7 +80,7 @@ def find(engine: Engine, name: str) -> Network:
         raise InvalidInput(
             "container cannot be connected to multiple networks with one of the networks in private (none) mode"
         )
-    if not network.subnets:
+    if not network.created:
         raise InvalidInput("container cannot be disconnected from host network or connected to host network")
     return network
 
@@ -93,7 +97,7 @@ def check(engine: Engine, network: Network, asked: Attachment) -> None:
         raise InvalidInput("user specified IP address is supported on user defined networks only")
     for address in asked.addresses:
         number, bits = parse(address)
-        if not any(
+        if network.subnets and not any(
             number in (subnet := Range.parse(one.subnet)) and subnet.bits == bits for one in network.subnets
         ):
             subnets = ", ".join(one.subnet for one in network.subnets)
@@ -189,7 +193,7 @@ def leased_row(engine: Engine, row: EndpointRow) -> EndpointRow:
             raise Exhausted(
                 f"no available {family} addresses on this network's {pools}: {row.network.name} ({row.network.id})"
             )
-    mac = row.asked.mac_address or hardware_address(chosen[32])
+    mac = row.asked.mac_address or (hardware_address(chosen[32]) if row.network.subnets else "")
     return row._replace(id=os.urandom(32).hex(), ipv4=chosen[32], ipv6=chosen[128], mac=mac)
 
 
@@ -222,7 +226,7 @@ def for_driver(row: EndpointRow, *, hostname: str = "", gateway: bool = True) ->
         container_id=row.container,
         hostname=hostname,
         options=row.asked.options,
-        addresses=row.addresses,
+        addresses=row.addresses if row.network.subnets else row.asked.addresses,
         mac_address=row.mac,
         interface=f"eth{row.position}",
         gateway=gateway,
@@ -231,13 +235,21 @@ def for_driver(row: EndpointRow, *, hostname: str = "", gateway: bool = True) ->
     )
 
 
-def connect(engine: Engine, container: Container, leased: Sequence[Leased], init: int) -> None:
-    """Connect a container's network namespace to its networks."""
+def connect(engine: Engine, container: Container, leased: Sequence[Leased], init: int) -> Sequence[Leased]:
+    """Connect a container's network namespace to its networks; return its places with what drivers have chosen."""
     netns = Path(f"/proc/{init}/ns/net")
-    for driver, endpoint in leased:
-        engine.selector.open("network", made_with=driver).connect(netns, endpoint)
+    connected = []
+    for one in leased:
+        driver, endpoint = one.driver, one.endpoint
+        got = engine.selector.open("network", made_with=driver).connect(netns, endpoint)
+        if not endpoint.network.subnets:
+            from swapbox.networks.learning import learn
+
+            one = one._replace(endpoint=learn(engine, endpoint, got), nameservers=got.nameservers)
         ensure_names(engine, endpoint.network, driver)
         tell(engine, container, "connect", endpoint.network, driver)
+        connected.append(one)
+    return connected
 
 
 def ensure_names(engine: Engine, network: DriverNetwork, driver: str) -> None:
@@ -276,7 +288,7 @@ def disconnect_all(engine: Engine, container: Container) -> None:
         tell(engine, container, "disconnect", row.network, row.network.driver)
     if failure is not None:
         for row in done:
-            records.lease(row._replace(id="", ipv4="", ipv6="", mac=""))
+            records.lease(row._replace(id="", ipv4="", ipv6="", mac="", gateways=()))
         raise failure
     if rows:
         records.release(container.id)

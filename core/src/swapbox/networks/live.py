@@ -15,7 +15,7 @@ from swapbox.errors import Conflict, NotFound
 from swapbox.linux.process import Process
 from swapbox.networks.endpoints import check, ensure_names, find, for_driver, leased_row, tell, way_out
 from swapbox.networks.records import EndpointRow, Network
-from swapbox.networks.ways import change_name_servers, move_way_out
+from swapbox.networks.ways import can_change, change_name_servers, move_way_out
 
 if TYPE_CHECKING:
     from swapbox.containers.records import Container
@@ -63,15 +63,20 @@ def _connect(engine: Engine, container: Container, network: Network) -> None:
     assert init is not None
     row, others = _leased(engine, container, network, init)
     hostname = container.config.hostname or container.short_id
-    endpoint = for_driver(row, hostname=hostname, gateway=False)
+    leads_out = way_out(others) is None and not can_change(engine, row)  # else it is moved here afterwards
+    endpoint = for_driver(row, hostname=hostname, gateway=leads_out)
     driver, files = engine.networks.driver(network), runtime_files(engine.paths.container(container.id))
     with contextlib.ExitStack() as stack:
         try:
             netns = stack.enter_context(namespace(init))
         except ProcessLookupError:
             raise _ended(container) from None
-        driver.connect(netns, endpoint)
+        got = driver.connect(netns, endpoint)
         try:
+            if not network.subnets:
+                from swapbox.networks.learning import learn
+
+                endpoint = learn(engine, endpoint, got)
             ensure_names(engine, network.for_driver(), network.driver)
             move_way_out(engine, container, netns, others, [*others, row])
         except BaseException:

@@ -123,11 +123,15 @@ class _Choice:
         return chain((held,) if held else (), self._untried[key])
 
     def _addresses(self, asked: str) -> list[str]:
-        """Return the addresses of the host: of every family that the container has an address of."""
+        """Return the addresses of the host: of every family that the container has, or may get, an address of."""
         given = asked or self._default
         if given:
-            return [given] if (self._row.ipv6 if ":" in given else self._row.ipv4) else []
-        return [_ANY[False]] * bool(self._row.ipv4) + [_ANY[True]] * bool(self._row.ipv6)
+            return [given] if self._has(wide=":" in given) else []
+        return [_ANY[wide] for wide in (False, True) if self._has(wide=wide)]
+
+    def _has(self, *, wide: bool) -> bool:
+        row = self._row
+        return not row.addresses or bool(row.ipv6 if wide else row.ipv4)
 
     def _refused(self, port: PublishedPort) -> str:
         """Return why a port cannot be published, in Docker's words; empty when it can."""

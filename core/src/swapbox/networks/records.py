@@ -53,6 +53,7 @@ class EndpointRow(NamedTuple):
     :param id: of this start's endpoint; empty when it is not connected.
     :param position: the number of its interface.
     :param ipv4: its lease, with prefix length; empty when it has none.
+    :param gateways: where the driver chooses them; else they are the network's.
     """
 
     container: str
@@ -63,6 +64,7 @@ class EndpointRow(NamedTuple):
     ipv4: str = ""
     ipv6: str = ""
     mac: str = ""
+    gateways: tuple[str, ...] = ()
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -187,15 +189,53 @@ class NetworkRecords:
     def lease(self, row: EndpointRow) -> None:
         """Write the id and the addresses of an endpoint."""
         self._database.execute(
-            "UPDATE endpoints SET id = ?, ipv4 = ?, ipv6 = ?, mac = ? WHERE container = ? AND network = ?",
-            (row.id, row.ipv4 or None, row.ipv6 or None, row.mac, row.container, row.network.id),
+            "UPDATE endpoints SET id = ?, ipv4 = ?, ipv6 = ?, mac = ?, gateways = ?"
+            " WHERE container = ? AND network = ?",
+            (
+                row.id,
+                row.ipv4 or None,
+                row.ipv6 or None,
+                row.mac,
+                " ".join(row.gateways),
+                row.container,
+                row.network.id,
+            ),
         )
+
+    def learn(
+        self, endpoint: drivers.Endpoint, addresses: Iterable[str], *, gateways: Iterable[str], mac: str
+    ) -> bool:
+        """Write what a driver has chosen for an endpoint; ports of families without an address are withdrawn.
+
+        :return: False when another container has one of the addresses.
+        """
+        chosen = {":" in address: address for address in addresses}
+        with self._database.transaction():
+            written = self._database.insert(
+                "UPDATE endpoints SET ipv4 = ?, ipv6 = ?, mac = ?, gateways = ?"
+                " WHERE container = ? AND network = ?",
+                (
+                    chosen.get(False),
+                    chosen.get(True),
+                    mac,
+                    " ".join(gateways),
+                    endpoint.container_id,
+                    endpoint.network.id,
+                ),
+            )
+            lost = [port for port in endpoint.ports if (":" in port.address) not in chosen]
+            self._database.executemany(
+                "DELETE FROM published_ports WHERE protocol = ? AND public = ? AND address = ?",
+                [(port.protocol, port.public, port.address) for port in lost],
+            )
+        return written
 
     def release(self, container_id: str) -> None:
         """Give back the addresses and ports of a container."""
         with self._database.transaction():
             self._database.execute(
-                "UPDATE endpoints SET id = '', ipv4 = NULL, ipv6 = NULL, mac = '' WHERE container = ?",
+                "UPDATE endpoints SET id = '', ipv4 = NULL, ipv6 = NULL, mac = '', gateways = ''"
+                " WHERE container = ?",
                 (container_id,),
             )
             self._database.execute("DELETE FROM published_ports WHERE container = ?", (container_id,))
@@ -228,7 +268,7 @@ class NetworkRecords:
 
 
 _ENDPOINTS = (
-    "SELECT endpoints.id AS endpoint, container, position, asked, owner, mac, networks.*,"
+    "SELECT endpoints.id AS endpoint, container, position, asked, owner, mac, gateways, networks.*,"
     " endpoints.ipv4 AS own_ipv4, endpoints.ipv6 AS own_ipv6,"
     " (SELECT 1 FROM containers WHERE containers.id = container) AS recorded"
     " FROM endpoints JOIN networks ON networks.id = network"
@@ -262,4 +302,5 @@ def _endpoint(row: "sqlite3.Row") -> EndpointRow:
         ipv4=row["own_ipv4"] or "",
         ipv6=row["own_ipv6"] or "",
         mac=row["mac"],
+        gateways=tuple(row["gateways"].split()),
     )

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from swapbox.drivers.common import BY_NAME
 from swapbox.drivers.network import Subnet
 from swapbox.errors import Conflict, NotFound, PermissionDenied, SwapboxError
 from swapbox.networks.records import Network, NetworkRecords
@@ -54,7 +55,8 @@ class Networks:
     def predefined(self) -> list[Network]:
         """Return the networks that are there without anybody's making them, each named as its driver.
 
-        A driver of which people make networks has one, too, which is made when it is first used.
+        A driver of which people make networks has one, too, which is made when it is first used; of a driver that
+        serves who names it, it is not there before.
         """
         found = []
         for offer in self._engine.plugins.offers("network"):
@@ -64,7 +66,10 @@ class Networks:
                 continue
             made = self.records.find(name)
             is_made = made is not None and made.state == "ready" and made.name == name
-            found.append(made if made is not None and is_made else Network(self._default_id(name), name, name))
+            if made is not None and is_made:
+                found.append(made)
+            elif BY_NAME not in offer.spec.capabilities:
+                found.append(Network(self._default_id(name), name, name))
         return found
 
     def _default_id(self, driver: str) -> str:

@@ -32,7 +32,7 @@ def move_way_out(engine: Engine, container: Container, netns: Path, before: Plac
     now, then = way_out(after), way_out(before)
     if now is None or (then is not None and now.id == then.id):
         return
-    if not all(_can_change(engine, row) for row in (now, then) if row is not None):
+    if not all(can_change(engine, row) for row in (now, then) if row is not None):
         return
     ports = _ports(engine, container, now)
     _reroute(engine, now, netns, ports)
@@ -40,7 +40,8 @@ def move_way_out(engine: Engine, container: Container, netns: Path, before: Plac
         _reroute(engine, then, netns, None)
 
 
-def _can_change(engine: Engine, row: EndpointRow) -> bool:
+def can_change(engine: Engine, row: EndpointRow) -> bool:
+    """Say whether the way out of a running container can be moved to a place, and away from it."""
     offers = engine.plugins.offers("network")
     return any(one.spec.name == row.network.driver and "ways" in one.spec.capabilities for one in offers)
 

@@ -118,7 +118,10 @@ CREATE TABLE published_ports (
 ) WITHOUT ROWID;
 CREATE INDEX published_ports_container ON published_ports(container);
 """
-_SCHEMA = (_FIRST, _HEALTH, _VOLUMES, _NETWORKS)
+_GATEWAYS = """
+ALTER TABLE endpoints ADD COLUMN gateways TEXT NOT NULL DEFAULT '';  -- that its driver has chosen, between spaces
+"""
+_SCHEMA = (_FIRST, _HEALTH, _VOLUMES, _NETWORKS, _GATEWAYS)
 """What each version adds; a released one is never changed."""
 
 

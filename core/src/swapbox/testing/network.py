@@ -117,6 +117,11 @@ class NetworksContract(NetworkDriverContract):
         return Network("net", id="ab" * 32, subnets=subnets, ipv6=True)
 
     @pytest.fixture
+    def other(self) -> Network:
+        """Return a second network, of IPv4 only."""
+        return Network("other", id="cd" * 32, subnets=(Subnet("10.78.0.0/24", "10.78.0.1"),))
+
+    @pytest.fixture
     def endpoint(self, network: Network) -> Endpoint:
         """Return a container's place in the network."""
         return make_endpoint(network, 2)
@@ -164,9 +169,13 @@ class NetworksContract(NetworkDriverContract):
         driver.remove_network(network)
 
     def test_a_second_network_is_another_interface_without_a_way_out(
-        self, driver: NetworkDriver, network: Network, endpoint: Endpoint, places: tuple[Host, Host]
+        self,
+        driver: NetworkDriver,
+        network: Network,
+        other: Network,
+        endpoint: Endpoint,
+        places: tuple[Host, Host],
     ) -> None:
-        other = Network("other", id="cd" * 32, subnets=(Subnet("10.78.0.0/24", "10.78.0.1"),))
         second = make_endpoint(other, 2)._replace(interface="eth1", gateway=False)
         for made in (network, other):
             driver.create_network(made)
@@ -178,9 +187,13 @@ class NetworksContract(NetworkDriverContract):
             driver.remove_network(made)
 
     def test_containers_of_two_networks_do_not_reach_each_other(
-        self, driver: NetworkDriver, network: Network, endpoint: Endpoint, places: tuple[Host, Host]
+        self,
+        driver: NetworkDriver,
+        network: Network,
+        other: Network,
+        endpoint: Endpoint,
+        places: tuple[Host, Host],
     ) -> None:
-        other = Network("other", id="cd" * 32, subnets=(Subnet("10.78.0.0/24", "10.78.0.1"),))
         second = make_endpoint(other, 2)
         for made in (network, other):
             driver.create_network(made)
@@ -203,20 +216,30 @@ class NetworksContract(NetworkDriverContract):
         driver.remove_network(network)
 
     def test_a_connection_that_fails_leaves_nothing(
-        self, driver: NetworkDriver, network: Network, endpoint: Endpoint, places: tuple[Host, Host]
+        self,
+        driver: NetworkDriver,
+        network: Network,
+        endpoint: Endpoint,
+        neighbour: Endpoint,
+        places: tuple[Host, Host],
     ) -> None:
         driver.create_network(network)
-        before = names_of_links()
+        before = links_of_network(driver, neighbour, places[1])
         with pytest.raises(SwapboxError):
             driver.connect(netns_of(places[0]), endpoint._replace(addresses=("10.77.0.2/24", "10.77.0.2/24")))
         assert (names_of_links(), places[0].links()) == (before, set())
         driver.remove_network(network)
 
     def test_a_dead_containers_links_go_and_its_addresses_can_be_given_away(
-        self, driver: NetworkDriver, network: Network, endpoint: Endpoint, places: tuple[Host, Host]
+        self,
+        driver: NetworkDriver,
+        network: Network,
+        endpoint: Endpoint,
+        neighbour: Endpoint,
+        places: tuple[Host, Host],
     ) -> None:
         driver.create_network(network)
-        before = names_of_links()
+        before = links_of_network(driver, neighbour, places[1])
         with host() as dead:
             driver.connect(netns_of(dead), endpoint)
         driver.disconnect(None, endpoint)
@@ -302,12 +325,16 @@ class PortsContract(NetworksContract):
         assert driver.host_address(network) == ""
 
     def test_the_way_out_and_the_ports_go_through_another_network_and_back(
-        self, driver: Rerouter, network: Network, endpoint: Endpoint, places: tuple[Host, Host]
+        self,
+        driver: Rerouter,
+        network: Network,
+        other: Network,
+        endpoint: Endpoint,
+        places: tuple[Host, Host],
     ) -> None:
         """For drivers with the capability ``ways``."""
         if not hasattr(driver, "reroute"):
             pytest.skip("the driver has not the capability ways")
-        other = Network("other", id="cd" * 32, subnets=(Subnet("10.78.0.0/24", "10.78.0.1"),))
         second = make_endpoint(other, 2)._replace(interface="eth1", gateway=False)
         for made, place in ((network, endpoint), (other, second)):
             driver.create_network(made)
@@ -349,6 +376,13 @@ def make_endpoint(network: Network, number: int) -> Endpoint:
 def netns_of(place: Host) -> Path:
     """Return what a driver is told of a namespace."""
     return Path(f"/proc/{place.pid}/ns/net")
+
+
+def links_of_network(driver: NetworkDriver, endpoint: Endpoint, place: Host) -> set[str]:
+    """Return the names of the host's links once a network has had a container: some are made for the first."""
+    driver.connect(netns_of(place), endpoint)
+    driver.disconnect(netns_of(place), endpoint)
+    return names_of_links()
 
 
 def names_of_links() -> set[str]:

@@ -1,0 +1,76 @@
+"""What ADD results in; see the specification, section 5, and its older editions for versions before 1.0.0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from swapbox.drivers.network import Connection, Endpoint
+from swapbox.errors import Unsupported
+
+Result = Mapping[str, Any]
+
+
+def connection(result: Result, interface: str) -> Connection:
+    """Return what an endpoint got: of a result, what is about the container's interface."""
+    ips = list(_ips(result))
+    own = [one for one in _objects(result, "interfaces") if one.get("sandbox") and one.get("name") == interface]
+    dns = result.get("dns")
+    servers = dns.get("nameservers") or () if isinstance(dns, dict) else ()
+    return Connection(
+        addresses=tuple(str(one["address"]) for one in ips),
+        gateways=tuple(str(one["gateway"]) for one in ips if one.get("gateway")),
+        nameservers=tuple(map(str, servers)),
+        mac_address=str(own[0].get("mac") or "").lower() if own else "",
+    )
+
+
+def check(endpoint: Endpoint, got: Connection) -> None:
+    """Check that an endpoint got what was asked for.
+
+    :raises Unsupported: it did not.
+    """
+    bare = {address.partition("/")[0] for address in got.addresses}
+    for address in endpoint.addresses:
+        if address.partition("/")[0] not in bare:
+            raise Unsupported(
+                f"network {endpoint.network.name} does not give the address {address}",
+                hint="a plugin of its list must have the capability ips",
+            )
+    if endpoint.mac_address and got.mac_address not in ("", endpoint.mac_address.lower()):
+        raise Unsupported(
+            f"network {endpoint.network.name} does not give the MAC address {endpoint.mac_address}",
+            hint="a plugin of its list must have the capability mac",
+        )
+
+
+def within(result: Result | None, netns: str) -> Result | None:
+    """Return a result for a namespace that has another path now: plugins compare it."""
+    if result is None:
+        return None
+    interfaces = [
+        {**one, "sandbox": netns} if one.get("sandbox") else one for one in _objects(result, "interfaces")
+    ]
+    return {**result, "interfaces": interfaces} if interfaces else result
+
+
+def host_links(result: Result) -> list[str]:
+    """Return the names of the links on the host that a result has."""
+    names = (one.get("name") for one in _objects(result, "interfaces") if not one.get("sandbox"))
+    return [name for name in names if isinstance(name, str) and name]
+
+
+def _ips(result: Result) -> Iterator[Mapping[str, Any]]:
+    """Yield the container's addresses, not those that plugins have given to links of the host."""
+    interfaces = _objects(result, "interfaces")
+    for one in _objects(result, "ips"):
+        number = one.get("interface")
+        if isinstance(number, int) and 0 <= number < len(interfaces) and not interfaces[number].get("sandbox"):
+            continue
+        if one.get("address"):
+            yield one
+
+
+def _objects(result: Result, name: str) -> list[Mapping[str, Any]]:
+    found = result.get(name)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
