@@ -119,6 +119,10 @@ def test_a_container_has_the_address_that_plugins_choose_and_leaves_nothing(worl
     assert world.swapbox.ok("port", "web") == "80/tcp -> 0.0.0.0:8080"
     fetch = ("curl", "-sS", "--retry", "5", "--retry-connrefused", "-m", "5", "http://10.231.7.1:8080/hostname")
     assert world.other.ok(*fetch).strip() == identity[:12]
+    ping = ("sh", "-c", "ping -c 1 -W 5 web && nslookup web && cat /etc/resolv.conf")
+    names = world.swapbox.ok("run", "--rm", "--network", "pods", "busybox", *ping)
+    assert "PING web (10.22.0.2)" in names
+    assert "nameserver 10.22.0.1" in names
     assert "network pods has active endpoints" in world.swapbox("network", "rm", "pods").err
     world.swapbox.ok("rm", "-f", "web")
     world.assert_nothing_left()

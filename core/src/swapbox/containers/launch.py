@@ -132,8 +132,7 @@ def _runtime_files(
         from swapbox.networks.resolving import servers_of
 
         servers = servers_of(engine, ((one.driver, one.endpoint.network) for one in leased))
-        if not container.config.dns:
-            servers += [server for one in leased for server in one.nameservers]
+        servers += [server for one in leased for server in one.nameservers]
     return files.write_runtime_files(
         engine.paths.container(container.id),
         container,

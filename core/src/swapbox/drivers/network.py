@@ -195,8 +195,9 @@ class NetworkDriverSpec(DriverSpec[NetworkDriver]):
 
     Capabilities: ``networks`` (people make networks with it; see above), ``ports`` (it publishes ports, and keeps
     :class:`PortPublisher`), ``ways`` (a container's way out can change while it runs; it keeps :class:`Rerouter`),
-    ``names`` (the host itself has the gateways' addresses, so that the core's name server can listen there),
-    ``addresses`` (it chooses them itself; see above), ``check`` (it keeps :class:`ConnectionChecker`).
+    ``names`` (the host itself has the gateways' addresses, so that the core's name server can listen there; with
+    ``addresses`` it may have them), ``addresses`` (the driver chooses them; see above), ``check`` (it keeps
+    :class:`ConnectionChecker`).
     """
 
     kind = "network"

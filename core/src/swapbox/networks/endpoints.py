@@ -243,9 +243,13 @@ def connect(engine: Engine, container: Container, leased: Sequence[Leased], init
         driver, endpoint = one.driver, one.endpoint
         got = engine.selector.open("network", made_with=driver).connect(netns, endpoint)
         if not endpoint.network.subnets:
-            from swapbox.networks.learning import learn
+            from swapbox.networks.learning import learn, name_servers
 
-            one = one._replace(endpoint=learn(engine, endpoint, got), nameservers=got.nameservers)
+            endpoint = learn(engine, endpoint, got)
+            servers = name_servers(engine, endpoint.network, driver) or (
+                () if container.config.dns else got.nameservers
+            )
+            one = one._replace(endpoint=endpoint, nameservers=servers)
         ensure_names(engine, endpoint.network, driver)
         tell(engine, container, "connect", endpoint.network, driver)
         connected.append(one)
@@ -256,7 +260,7 @@ def ensure_names(engine: Engine, network: DriverNetwork, driver: str) -> None:
     """Start the name server of a network that a container has just been connected to, unless it runs."""
     from swapbox.networks import resolving
 
-    if resolving.has_names(engine, network, driver):
+    if resolving.servers(network) and resolving.has_names(engine, network, driver):
         resolving.ensure(engine, network)
 
 

@@ -32,7 +32,7 @@ def has_names(engine: Engine, network: Network, driver: str) -> bool:
 
 def servers(network: Network) -> list[str]:
     """Return the addresses at which the network's name server listens."""
-    return [subnet.gateway for subnet in network.subnets if subnet.gateway]
+    return [subnet.gateway for subnet in network.subnets if subnet.gateway and subnet.subnet]
 
 
 def servers_of(engine: Engine, places: Iterable[tuple[str, Network]]) -> list[str]:

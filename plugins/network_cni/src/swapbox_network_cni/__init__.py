@@ -22,7 +22,7 @@ def swapbox_network_drivers() -> Iterator[NetworkDriverSpec]:
         summary="what a CNI configuration list says, by the CNI's own plugins",
         factory=_open,
         probe=_probe,
-        capabilities=frozenset({"addresses", "by-name", "check", "networks", "ports"}),
+        capabilities=frozenset({"addresses", "by-name", "check", "names", "networks", "ports"}),
         options=(
             Option("conf-dir", "Where configuration lists are found by name.", _CONF_DIR),
             Option("bin-dir", "Where plugins are: directories, separated by colons.", _BIN_DIR),
