@@ -267,6 +267,22 @@ def test_a_host_that_is_redirected_to_cannot_ask_for_the_log_in(
         assert not any("authorization" in request.headers for request in elsewhere.requests)
 
 
+def test_another_host_that_sells_the_tokens_gets_no_log_in(
+    server: RegistryServer, app: Reference, make: Make
+) -> None:
+    with RegistryServer() as elsewhere:
+        server.faults.auth, server.faults.users = "bearer", {"ann": "secret"}
+        server.faults.redirect_tokens = f"http://{elsewhere.host}"
+        with pytest.raises(PermissionDenied):
+            make(_auths(server.host, "ann", "secret")).resolve(app)
+        assert set(_paths(elsewhere)) == {"/token"}
+        assert not any("authorization" in request.headers for request in elsewhere.requests)
+        elsewhere.requests.clear()
+        with pytest.raises(Unsupported, match="307"):  # a refresh token would go along
+            make({"auths": {server.host: {"identitytoken": "secret"}}}).resolve(app)
+        assert elsewhere.requests == []
+
+
 def test_redirects_have_an_end(server: RegistryServer, app: Reference, make: Make) -> None:
     server.faults.redirect_blobs = f"http://{server.host}"
     with pytest.raises(Unavailable, match="redirects more than"):
@@ -422,6 +438,19 @@ def test_retry_after_is_obeyed_and_bounded(server: RegistryServer, app: Referenc
     with pytest.raises(Unavailable):
         driver.resolve(app)
     assert slept == [7.0, 7.0]
+
+
+def test_a_failing_token_service_is_asked_again(server: RegistryServer, app: Reference, make: Make) -> None:
+    slept: list[float] = []
+    server.faults.auth, server.faults.refuse_tokens = "bearer", [503, 502]
+    make(sleep=slept.append).resolve(app)
+    assert slept == [0.5, 1.0]
+    server.faults.refuse_tokens = [503] * 4
+    with pytest.raises(Unavailable, match="503 Service Unavailable"):
+        make(sleep=slept.append).resolve(app)
+    server.faults.refuse_tokens = [429]
+    with pytest.raises(Unavailable, match="too many requests"):
+        make(sleep=slept.append).resolve(app)
 
 
 def test_a_failing_registry_is_asked_less_and_less_often(

@@ -154,6 +154,17 @@ def test_an_upload_goes_nowhere_else(location: str) -> None:
         _joined("https://host:5000/v2/a/blobs/uploads/", location)
 
 
+def test_tokens_that_expire_during_a_push_are_bought_again(
+    server: RegistryServer, there: Reference, tmp_path: Path
+) -> None:
+    server.faults.auth, server.faults.token_uses = "bearer", 2
+    driver = driver_for(tmp_path, part=50_000)
+    driver.push_blob(there, LAYER, opener(BLOB))
+    assert server.blobs[LAYER.digest] == BLOB
+    assert sum(request.path.startswith("/token") for request in server.requests) >= 3
+    driver.close()
+
+
 @pytest.mark.debian
 def test_tokens_are_bought_for_what_a_push_needs(tmp_path: Path) -> None:
     """Debian's registry wants a token for both repositories of a mount."""

@@ -33,6 +33,7 @@ class Faults:
     :ivar missing: every manifest and blob is 404.
     :ivar refuse: this status, so many times: ``[429, 429]`` or ``[500] * 3``; consumed from the left.
     :ivar refuse_every: the status that every so many-th request gets; None for none.
+    :ivar refuse_tokens: the same of requests to the token service, which ``refuse`` leaves alone.
     :ivar retry_after: seconds, or a date, in the header of what ``refuse`` gives.
     :ivar rate_limit: ``RateLimit-Limit`` and ``RateLimit-Remaining`` in it; None for neither.
     :ivar say: the message of what ``refuse`` gives.
@@ -41,6 +42,7 @@ class Faults:
     :ivar token_life: seconds; what the token service says.
     :ivar token_uses: how many requests a token is good for; None for any number.
     :ivar redirect_blobs: ``http://host:port`` that blobs are redirected to.
+    :ivar redirect_tokens: ``http://host:port`` that requests for tokens are redirected to.
     :ivar ranges: answer ``Range`` requests; otherwise with the whole blob.
     :ivar bad_ranges: answer ``Range`` requests with 416.
     :ivar head: answer ``HEAD`` for manifests; otherwise 405.
@@ -59,6 +61,7 @@ class Faults:
         self.corrupt = False
         self.missing = False
         self.refuse: list[int] = []
+        self.refuse_tokens: list[int] = []
         self.refuse_every: Often | None = None
         self.retry_after: int | str | None = None
         self.rate_limit: tuple[str, str] | None = None
@@ -68,6 +71,7 @@ class Faults:
         self.token_life = 300
         self.token_uses: int | None = None
         self.redirect_blobs = ""
+        self.redirect_tokens = ""
         self.ranges = True
         self.bad_ranges = False
         self.head = True

@@ -97,6 +97,11 @@ class Handler(BaseHTTPRequestHandler):
         if registry.closing.wait(faults.delay) and faults.delay:
             raise ConnectionAbortedError
         if path == "/token":
+            if faults.refuse_tokens:
+                raise _refused(HTTPStatus(faults.refuse_tokens.pop(0)), faults)
+            if faults.redirect_tokens:
+                location = f"{faults.redirect_tokens}{self.path}"
+                return Answer(HTTPStatus.TEMPORARY_REDIRECT, {"Location": location})
             return registry.auth.token(call, read_small(call.body, _FORM))
         if (status := faults.refusal()) is not None:
             raise _refused(HTTPStatus(status), faults)

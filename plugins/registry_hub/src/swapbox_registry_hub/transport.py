@@ -148,7 +148,7 @@ class Transport:
                 return response
             drain(response)
             fresh = self._login.answer(
-                challenge, reference, refused=authorization, send=self._send, at=self.root(reference, "v2/")
+                challenge, reference, refused=authorization, send=self._patiently, at=self.root(reference, "v2/")
             )
             if fresh is None:
                 return response
@@ -197,6 +197,22 @@ class Transport:
             drain(response)
             url = joined(url, location, said="registry redirects to").geturl()
         raise Unavailable(f"registry redirects more than {_REDIRECTS} times: {refusals.clean(url)}")
+
+    def _patiently(
+        self, method: str, url: str, headers: Mapping[str, str], data: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """Send to a token service, and again after what may pass; where it redirects to learns no log-in."""
+        rest = {name: value for name, value in headers.items() if name != "Authorization"}
+        for attempt in self._patience.attempts():
+            if data is None:
+                response = self._followed(method, url, rest, headers.get("Authorization"), None)
+            else:  # what is in a form is a secret, too
+                response = self._send(method, url, headers, data)
+            passes = response.status_code == HTTPStatus.TOO_MANY_REQUESTS or response.status_code >= 500
+            if not passes or not self._patience.wait(urllib.parse.urlsplit(url).netloc, response, attempt):
+                return response
+            drain(response)
+        raise AssertionError("unreachable")
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], data: Body = None) -> requests.Response:
         """Send one request; a kept connection that the server had closed already is worth a second attempt."""
