@@ -13,6 +13,7 @@ import click
 
 from swapbox.cli.app import ClientError, driver_options, engine_of
 from swapbox.cli.files import write_stdout
+from swapbox.cli.platform_option import platform_option
 from swapbox.errors import InvalidReference, SwapboxError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command(epilog="Example: swapbox save -o images.tar alpine:3.20 nginx")
 @click.option("-o", "--output", default="", metavar="string", help="Write to a file, instead of STDOUT.")
-@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Save only images for this platform.")
+@platform_option("Save only images for this platform.", words="invalid platform: ")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE [IMAGE...]")
 @click.pass_context
 def save(ctx: click.Context, images: tuple[str, ...], *, output: str, platform: str | None) -> None:
@@ -47,7 +48,7 @@ def save(ctx: click.Context, images: tuple[str, ...], *, output: str, platform: 
 @click.command(epilog="Example: swapbox load -i images.tar.gz")
 @click.option("-i", "--input", "path", default="", metavar="string", help="Read from tar archive file, not STDIN.")
 @click.option("-q", "--quiet", is_flag=True, help="Suppress the load output.")
-@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Load only images for this platform.")
+@platform_option("Load only images for this platform.", words="invalid platform: ")
 @driver_options("storage")
 @click.pass_context
 def load(ctx: click.Context, *, path: str, quiet: bool, platform: str | None, storage: str | None) -> None:
@@ -102,7 +103,7 @@ def _progress() -> Progress | None:
     "-c", "--change", "changes", multiple=True, help="Apply Dockerfile instruction to the created image."
 )
 @click.option("-m", "--message", default="", metavar="string", help="Set commit message for imported image.")
-@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Say what the files are for, if not for this host.")
+@platform_option("Say what the files are for, if not for this host.")
 @driver_options("storage")
 @click.argument("source", metavar="file|URL|-")
 @click.argument("names", nargs=-1, metavar="[REPOSITORY[:TAG]]")

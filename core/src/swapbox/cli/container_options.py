@@ -9,6 +9,7 @@ import click
 
 from swapbox.cli.app import driver_options
 from swapbox.cli.groups import BadValue
+from swapbox.cli.platform_option import platform_option
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -113,7 +114,7 @@ _OPTIONS = (
     many("--add-host", metavar="NAME:ADDRESS", help="Name in /etc/hosts; host-gateway is the host."),
     text("--userns", metavar="MODE", help="User namespace: host or private."),
     click.option("--cidfile", type=click.Path(), help="Write the container's id to this file."),
-    click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Platform to pull when the image is not here."),
+    platform_option("Platform to pull when the image is not here."),
     click.option(
         "--pull", default="missing", metavar="always|missing|never", help="When to pull the image first."
     ),

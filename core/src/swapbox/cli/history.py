@@ -9,6 +9,7 @@ import click
 
 from swapbox.cli.app import engine_of
 from swapbox.cli.formatting import Field, Listing, View
+from swapbox.cli.platform_option import platform_option
 from swapbox.cli.tables import shorten
 from swapbox.cli.units import age, human_size, parse_time
 from swapbox.durations import SECOND
@@ -76,7 +77,7 @@ PLAIN = HISTORY._replace(
 @click.option("--format", default="", metavar="string", help="A Go template, or table or json.")
 @click.option("-H", "--human/--no-human", default=True, help="Print sizes and dates in human readable format.")
 @click.option("--no-trunc", is_flag=True, help="Do not shorten anything.")
-@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Show it only if the image is for this platform.")
+@platform_option("Show it only if the image is for this platform.", words="invalid platform: ")
 @click.option("-q", "--quiet", is_flag=True, help="Only show image IDs.")
 @click.argument("image", metavar="IMAGE")
 @click.pass_context

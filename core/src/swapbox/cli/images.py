@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from swapbox.cli.app import ClientError, driver_options, engine_of, for_each, print_error
+from swapbox.cli.platform_option import platform_option
 from swapbox.cli.progress import shown
 from swapbox.errors import InvalidReference, NotFound
 from swapbox.references import Reference
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command(epilog="Example: swapbox pull --platform linux/arm64 alpine:3.20")
 @click.option("-q", "--quiet", is_flag=True, help="Print the image's name only.")
-@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Choose another platform than this host's.")
+@platform_option("Choose another platform than this host's.")
 @driver_options("registry", "storage")
 @click.argument("image", metavar="NAME[:TAG|@DIGEST]")
 @click.pass_context
@@ -82,14 +83,15 @@ def tag(ctx: click.Context, source: str, target: str) -> None:
 
 @click.command(epilog="Example: swapbox rmi alpine:3.19")
 @click.option("-f", "--force", is_flag=True, help="Also when stopped containers use it.")
+@platform_option("Remove only what is for this platform.", words="", multiple=True)
 @click.argument("names", nargs=-1, required=True, metavar="IMAGE [IMAGE...]")
 @click.pass_context
-def rmi(ctx: click.Context, names: tuple[str, ...], *, force: bool) -> int:
+def rmi(ctx: click.Context, names: tuple[str, ...], *, force: bool, platforms: tuple[str, ...]) -> int:
     """Remove one or more images."""
 
     def remove(name: str) -> None:
         try:
-            removed = engine_of(ctx).images.remove(name, force=force)
+            removed = engine_of(ctx).images.remove(name, force=force, platforms=platforms)
         except NotFound as error:
             if not force:
                 raise

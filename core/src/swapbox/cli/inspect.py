@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from swapbox.cli.app import ClientError, engine_of, print_error
+from swapbox.cli.platform_option import platform_option
 from swapbox.errors import InvalidInput, NotFound, SwapboxError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def container_inspect(ctx: click.Context, containers: tuple[str, ...], *, format
 
 @click.command("inspect", epilog="Example: swapbox image inspect --format '{{.Config.Env}}' alpine")
 @_format_option
-@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Inspect only images for this platform.")
+@platform_option("Inspect only images for this platform.", words="")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE [IMAGE...]")
 @click.pass_context
 def image_inspect(ctx: click.Context, images: tuple[str, ...], *, format: str, platform: str | None) -> int:
@@ -144,10 +145,8 @@ def _documents(
 ) -> Iterator[tuple[Kind, dict[str, Any]]]:
     for name in names:
         try:
-            found = _look_up(engine, name, kinds, size=size)
-            if platform is not None:
-                engine.images.find(name, platform=platform)
-            yield found
+            which = name if platform is None else engine.images.find(name, platform=platform).id
+            yield _look_up(engine, which, kinds, size=size)
         except (NotFound, InvalidInput, ClientError) as error:
             errors.append(error)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from swapbox.cli.app import ClientError, driver_options, engine_of
+from swapbox.cli.platform_option import platform_option
 from swapbox.cli.progress import shown
 from swapbox.errors import InvalidReference, SwapboxError
 from swapbox.references import Reference
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: swapbox push localhost:5000/mine/alpine:1")
 @click.option("-a", "--all-tags", is_flag=True, help="Push all tags of an image to the repository.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the image's name only.")
-@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="Push the manifest for one platform of an index.")
+@platform_option("Push the manifest for one platform of an index.", words="invalid platform: ")
 @driver_options("registry")
 @click.argument("image", metavar="NAME[:TAG]")
 @click.pass_context

@@ -14,7 +14,11 @@ from typing import Any, NamedTuple
 from swapbox.descriptors import INDEXES, MANIFESTS, Descriptor
 from swapbox.errors import InvalidInput
 
-_PART = re.compile(r"[A-Za-z0-9_.-]+")
+NOT_PARSED = "error parsing specified platform: "
+"""What the message about a malformed platform begins with."""
+
+_RULE = "^[A-Za-z0-9_.-]+$"
+_PART = re.compile(_RULE[1:-1])
 _ARCHITECTURES = {
     "x86_64": "amd64",
     "x86-64": "amd64",
@@ -54,10 +58,11 @@ class Platform(NamedTuple):
         :raises InvalidInput: it is not of that form.
         """
         parts = text.split("/")
-        if len(parts) > 3 or not all(_PART.fullmatch(part) for part in parts):
-            raise InvalidInput(
-                f'error parsing specified platform: "{text}": cannot parse platform specifier: invalid argument',
-                hint="give it as linux/arm64 or linux/arm/v7",
+        if len(parts) > 3:
+            raise _not_parsed(f'"{text}": cannot parse platform specifier')
+        if (wrong := next((part for part in parts if not _PART.fullmatch(part)), None)) is not None:
+            raise _not_parsed(
+                f'"{wrong}" is an invalid component of "{text}": platform specifier component must match "{_RULE}"'
             )
         if len(parts) == 1:
             parts = ["linux", *parts] if parts[0].lower() != "linux" else ["linux", default().architecture]
@@ -114,6 +119,10 @@ def _older(platform: Platform) -> list[Platform]:
         return []
     order = [platform._replace(variant=f"v{n}") for n in range(min(int(number), 9) - 1, lowest - 1, -1)]
     return [*order, platform._replace(variant="")] if platform.architecture == "amd64" else order
+
+
+def _not_parsed(why: str) -> InvalidInput:
+    return InvalidInput(f"{NOT_PARSED}{why}: invalid argument", hint="give it as linux/arm64 or linux/arm/v7")
 
 
 def _normal(os_name: str, architecture: str = "", variant: str = "") -> Platform:

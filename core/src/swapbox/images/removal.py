@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from swapbox.errors import Conflict, InvalidInput
+from swapbox.errors import Conflict, InvalidInput, SwapboxError
 from swapbox.images.events import image_event
 from swapbox.images.garbage import drop_leases_of_the_dead, removal_lock, remove_snapshots, storage_drivers
 from swapbox.images.unpack import chain_ids
@@ -58,6 +58,30 @@ def remove_image(engine: Engine, text: str, *, force: bool) -> Removed:
     if name is not None:
         shown[0] = Reference.parse(text).with_default_tag().familiar
     return Removed(tuple(shown), deleted)
+
+
+def remove_platforms(engine: Engine, text: str, platforms: Sequence[str], *, force: bool) -> Removed:
+    """Remove images of an index, each for a platform; their names go to those that stay.
+
+    :raises NotFound: there is no such image, or none for a platform.
+    :raises Conflict: a container uses it.
+    """
+    found = {image.id: image for image in (engine.images.find(text, platform=one) for one in platforms)}
+    untagged: list[str] = []
+    deleted: list[str] = []
+    for image in found.values():
+        image = engine.images.find(image.id)
+        heir = next((one for one in engine.images.siblings(image)), None)
+        if heir is not None:
+            engine.images.name(heir, image.names)
+        try:
+            removed = remove_image(engine, text if heir is None else image.id, force=force)
+        except SwapboxError:
+            engine.images.name(image, image.names)
+            raise
+        untagged += removed.untagged
+        deleted += removed.deleted
+    return Removed(tuple(untagged), tuple(deleted))
 
 
 def _tell(engine: Engine, image: Image, *, untagged: int, deleted: bool) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from swapbox.engine import Engine
     from swapbox.images.layers import Layer
     from swapbox.images.lease import Lease
+    from swapbox.images.platforms import Platform
     from swapbox.images.progress import Progress
     from swapbox.images.pull import Pulled
     from swapbox.images.removal import Removed
@@ -70,17 +71,36 @@ class Images:
     def find(self, text: str, *, platform: str | None = None) -> Image:
         """Return an image by reference, id or unique beginning of its id.
 
-        :param platform: what the image must be for, if that matters.
+        :param platform: what the image must be for, if that matters. Where images of one index are here for
+            several platforms, a name means the one that was pulled last, and with a platform each of them.
         :raises NotFound: there is none, or none for the platform.
         :raises InvalidInput: the text is no reference, or the beginning of several ids.
         """
+        wanted = None if platform is None else _parsed(platform)
         row = self._by_reference(text) or self._by_id(text)
         if row is None:
             raise NotFound(f"No such image: {_with_tag(text)}")
         image = self._image(row)
-        if platform is not None:
-            _check_platform(image, text, platform)
-        return image
+        return image if wanted is None else self._for_platform(image, text, wanted)
+
+    def siblings(self, image: Image) -> list[Image]:
+        """Return the other images that are here of the index that an image came from."""
+        rows = self._database.rows("SELECT * FROM images WHERE target = ? AND id != ?", (image.target, image.id))
+        return [self._image(row) for row in rows]
+
+    def _for_platform(self, image: Image, text: str, wanted: Platform) -> Image:
+        """Return the image, or another one of the same index, that is best for a platform."""
+        from swapbox.images import platforms
+
+        order = platforms.acceptable(wanted)
+        found = [(platforms.of(one.config), one) for one in (image, *self.siblings(image))]
+        fitting = [(order.index(actual), one) for actual, one in found if actual in order]
+        if not fitting:
+            raise NotFound(
+                f"image with reference {_with_tag(text)} was found but does not provide the specified platform: "
+                f"wanted {wanted}, actual {', '.join(sorted(str(actual) for actual, _ in found))}"
+            )
+        return min(fitting, key=lambda pair: pair[0])[1]
 
     def _by_reference(self, text: str) -> sqlite3.Row | None:
         try:
@@ -343,16 +363,20 @@ class Images:
         self._name([str(reference.with_default_tag())], image.id)
         image_event(self._engine, image, "tag", name=reference.with_default_tag().familiar)
 
-    def remove(self, text: str, *, force: bool = False) -> Removed:
+    def remove(self, text: str, *, force: bool = False, platforms: Sequence[str] = ()) -> Removed:
         """Take a name from an image; with its last name the image goes, and what nothing needs any more.
 
         :param force: also when it has several tags and an id was given, or stopped containers use it.
+        :param platforms: remove only the images of its index that are for these; the name stays with the others.
         :raises NotFound: there is no such image.
         :raises Conflict: a container uses it, or an id was given and it has several tags.
         """
-        from swapbox.images.removal import remove_image
+        from swapbox.images.removal import remove_image, remove_platforms
 
-        removed = remove_image(self._engine, text, force=force)
+        if platforms:
+            removed = remove_platforms(self._engine, text, platforms, force=force)
+        else:
+            removed = remove_image(self._engine, text, force=force)
         self.collect_garbage()
         return removed
 
@@ -396,15 +420,10 @@ def _open(path: Path) -> BinaryIO:
         raise NotFound(f"no such blob: sha256:{path.name}", hint="it has got lost: pull it again") from error
 
 
-def _check_platform(image: Image, text: str, wanted: str) -> None:
-    from swapbox.images import platforms
+def _parsed(platform: str) -> Platform:
+    from swapbox.images.platforms import Platform
 
-    actual = platforms.of(image.config)
-    if actual not in platforms.acceptable(platforms.Platform.parse(wanted)):
-        raise NotFound(
-            f"image with reference {_with_tag(text)} was found but does not provide the specified platform: "
-            f"wanted {wanted}, actual {actual}"
-        )
+    return Platform.parse(platform)
 
 
 def _with_tag(text: str) -> str:
