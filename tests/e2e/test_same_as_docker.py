@@ -70,6 +70,20 @@ def test_a_pull_ends_with_the_same_lines(
         assert ours.err == theirs.err
 
 
+def test_a_pull_of_all_tags_says_the_same(
+    empty_swapbox: Sandbox, docker: Engine, registry: str, busybox_image: images.Image
+) -> None:
+    for tag in ("b", "a"):
+        reference = publish.push(registry, "pulled/all-tags", tag, busybox_image)
+    repository = reference.removesuffix(":a")
+    for case in (["-a", repository], ["-a", repository], ["-aq", repository], ["-a", reference]):
+        ours, theirs = (engine("pull", *case) for engine in (empty_swapbox, docker))
+        told = [re.sub(r"^[0-9a-f]{12}: .*\n", "", one.out, flags=re.MULTILINE) for one in (ours, theirs)]
+        assert told[0] == told[1]
+        assert (ours.code, ours.err) == (theirs.code, theirs.err)
+    assert sorted(empty_swapbox.ok("images", "--format", "{{.Tag}}", repository).split()) == ["a", "b"]
+
+
 def test_lists_have_the_same_columns(swapbox: Sandbox, docker: Engine) -> None:
     def columns(text: str) -> list[str]:
         return [column.strip() for column in text.splitlines()[0].split("  ") if column]

@@ -92,7 +92,7 @@ def pull_image(engine: Engine, given: dict[str, Any]) -> None:
         click.echo(f"Unable to find image '{reference.familiar}' locally", err=True)
     report_pull(
         engine,
-        given["image"],
+        reference,
         progress=None if given["quiet"] else shown(err=True),
         platform=given["platform"],
         registry=given["registry"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,10 @@ from swapbox.references import Reference
 if TYPE_CHECKING:
     from swapbox.engine import Engine
     from swapbox.images.progress import Progress
-    from swapbox.images.service import Image
 
 
 @click.command(epilog="Example: swapbox pull --platform linux/arm64 alpine:3.20")
+@click.option("-a", "--all-tags", is_flag=True, help="Download every tag of the repository.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the image's name only.")
 @platform_option("Choose another platform than this host's.")
 @driver_options("registry", "storage")
@@ -29,6 +30,7 @@ def pull(
     ctx: click.Context,
     image: str,
     *,
+    all_tags: bool,
     quiet: bool,
     platform: str | None,
     registry: str | None,
@@ -40,31 +42,54 @@ def pull(
         reference = Reference.parse(image)
     except InvalidReference as error:
         raise ClientError(error.message, hint=error.hint) from None
-    if not quiet and not reference.tag and not reference.digest:
+    if all_tags and (reference.tag or reference.digest):
+        raise ClientError("tag can't be used with --all-tags/-a")
+    if not quiet and not all_tags and not reference.tag and not reference.digest:
         click.echo("Using default tag: latest")
+    wanted = reference if all_tags else reference.with_default_tag()
     report_pull(
-        engine, image, progress=None if quiet else shown(), platform=platform, registry=registry, storage=storage
+        engine,
+        wanted,
+        tags=_tags(engine, image, registry=registry) if all_tags else (),
+        progress=None if quiet else shown(),
+        platform=platform,
+        registry=registry,
+        storage=storage,
     )
-    click.echo(str(reference.with_default_tag()))
+    click.echo(str(wanted))
+
+
+def _tags(engine: Engine, image: str, *, registry: str | None) -> list[str]:
+    from swapbox.images.remote import Remote
+
+    return Remote(engine, image, registry=registry).tags()
 
 
 def report_pull(
     engine: Engine,
-    text: str,
+    wanted: Reference,
     *,
+    tags: Sequence[str] = (),
     progress: Progress | None,
     platform: str | None,
     registry: str | None,
     storage: str | None,
-) -> Image:
-    """Pull and say so as Docker does."""
-    reference = Reference.parse(text).with_default_tag()
-    image, new = engine.images.pull(text, platform=platform, registry=registry, storage=storage, progress=progress)
+) -> None:
+    """Pull and say so as Docker does.
+
+    :param tags: those of the repository to pull, instead of the one that is wanted.
+    """
+    any_new = False
+    for reference in [wanted._replace(tag=tag) for tag in tags] or [wanted]:
+        image, new = engine.images.pull(
+            str(reference), platform=platform, registry=registry, storage=storage, progress=progress
+        )
+        any_new = any_new or new
+        if progress:
+            progress.message(f"Digest: {image.target}")
     if progress:
-        progress.message(f"Digest: {image.target}")
-        news = "Downloaded newer image for" if new else "Image is up to date for"
-        progress.message(f"Status: {news} {reference.familiar}")
-    return image
+        news = "Downloaded newer image for" if any_new else "Image is up to date for"
+        progress.message(f"Status: {news} {wanted.familiar}")
 
 
 @click.command(epilog="Example: swapbox tag alpine localhost:5000/mine/alpine:1")

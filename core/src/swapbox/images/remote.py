@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swapbox.descriptors import MANIFEST_LIMIT, MANIFESTS, Descriptor, digest_of
-from swapbox.errors import DataError
+from swapbox.errors import DataError, NotFound
 from swapbox.images import manifests, platforms
 from swapbox.images.registries import source
 from swapbox.references import Reference
@@ -43,6 +43,15 @@ class Remote:
     def __init__(self, engine: Engine, text: str, *, registry: str | None = None) -> None:
         self._reference = Reference.parse(text).with_default_tag()
         self._driver: RegistryDriver = source(engine, self._reference.transport or registry)
+
+    def tags(self) -> list[str]:
+        """Return the tags of the repository, at least one, in its order.
+
+        :raises NotFound: there is no such repository, or it has none.
+        """
+        if tags := list(self._driver.tags(self._reference)):
+            return tags
+        raise NotFound(f"repository {self._reference.familiar_name} has no tags")
 
     def document(self) -> Document:
         """Return the manifest or index that the reference names.
