@@ -117,6 +117,25 @@ class TestWhatOthersHaveMade:
             assert reaches(place, "10.77.0.1", 80)
 
 
+@pytest.mark.parametrize("options", [{}, NAMED])
+def test_networks_of_a_root_directory_that_was_thrown_away_go_when_nobody_lives_there(
+    own_host: Host, place: Host, driver: Driver, tmp_path: Path, options: dict[str, str]
+) -> None:
+    rules, network = driver._firewall, FRONT._replace(options=options)
+    mine, others = (Driver(tmp_path, root=tmp_path / name, firewall=rules) for name in ("mine", "others"))
+    mine.create_network(network)
+    before = own_host.links()
+    assert others.reconcile([], list) == 0
+    assert mine.reconcile([network], list) == 0
+    mine.connect(netns_of(place), make_endpoint(network, 2))
+    assert mine.reconcile([], list) == 0
+    mine.disconnect(netns_of(place), make_endpoint(network, 2))
+    assert own_host.links() == before
+    assert mine.reconcile([], list) == 1
+    assert own_host.links() == set()
+    assert network.id[:12] not in own_host.ok("nft", "list", "ruleset") + own_host.ok("iptables-save")
+
+
 class TestTheHostsRules:
     @pytest.fixture
     def dropping(self, own_host: Host) -> Host:
