@@ -46,7 +46,7 @@ def expect(world: World, **counts: int) -> None:
     """Wait until there is this much, and nothing else."""
     expected = NOTHING | {name.replace("_", " "): number for name, number in counts.items()}
     try:
-        wait_until(lambda: world.counts() == expected, "everything is counted")
+        wait_until(lambda: world.counts() == expected, "everything is counted", timeout=60)
     except AssertionError:
         assert world.counts() == expected
 

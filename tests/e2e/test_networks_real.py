@@ -84,7 +84,7 @@ def curl(world: World, name: str, *addresses: str, seconds: str = "5") -> list[s
 
 def dig(world: World, name: str, *questions: str) -> list[str]:
     """Return what each question of a container gets: the code, flags that matter, and the data."""
-    script = 'for q; do dig +time=3 +tries=1 $q | tr "\\n" "~"; echo; done'
+    script = 'for q; do dig +time=5 +tries=2 $q | tr "\\n" "~"; echo; done'
     return [
         _answer(text) for text in inside(world, name, "sh", "-c", script, "sh", *questions).check().out.split("\n")
     ]
