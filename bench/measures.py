@@ -14,9 +14,10 @@ from time import perf_counter, sleep
 from typing import NamedTuple
 
 from contenders import Contender, enter_available
+from swapbox.errors import Unavailable
 from swapbox.testing import servers
 from swapbox.testing.hosts import Host, host
-from swapbox.testing.process import processes_naming, pss
+from swapbox.testing.process import processes_naming, pss, rss
 from swapbox.testing.sandbox import scratch, scratch_directory
 
 Sample = tuple[str, float]
@@ -34,11 +35,13 @@ _INIT = ("sleep", "1000000")
 
 
 class Images(NamedTuple):
-    """References to pull."""
+    """References to pull; empty are those that no measure of this run needs."""
 
     busybox: str
-    debian: str
-    iperf: str
+    debian: str = ""
+    files: str = ""
+    large: str = ""
+    iperf: str = ""
 
 
 class Measure(NamedTuple):
@@ -47,6 +50,7 @@ class Measure(NamedTuple):
     :param rounds: the usual number of rounds.
     :param unit: of Gbit/s more is better, of all others less.
     :param usual: part of a run that names no measures.
+    :param image: the field of :class:`Images` that it needs beside busybox.
     """
 
     title: str
@@ -54,6 +58,7 @@ class Measure(NamedTuple):
     rounds: int
     samples: Callable[[list[Contender], Images, int], Iterator[Sample]]
     usual: bool = True
+    image: str = ""
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -73,11 +78,45 @@ def run(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sa
 
 def pull(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
     """Seconds to receive and unpack an image; it is removed again between the rounds."""
+    yield from _pull(contenders, images.debian, rounds)
+
+
+def files(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """Seconds to receive and unpack an image of many small files."""
+    yield from _pull(contenders, images.files, rounds)
+
+
+def _pull(contenders: list[Contender], image: str, rounds: int) -> Iterator[Sample]:
     for _ in range(rounds):
         for contender in contenders:
-            command = ("pull", *contender.pull_options, images.debian)
+            command = ("pull", *contender.pull_options, image)
             yield contender.name, _timed(lambda: contender.engine.ok(*command))  # noqa: B023
-            contender.engine.ok("rmi", images.debian)
+            contender.engine.ok("rmi", image)
+
+
+def present(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """Milliseconds to find that an image is here already."""
+    for number in range(rounds + 1):
+        for contender in contenders:
+            command = ("pull", *contender.pull_options, images.busybox)
+            taken = _timed(lambda: contender.engine.ok(*command))  # noqa: B023 (called at once)
+            if number:
+                yield contender.name, taken * 1e3
+
+
+def peak(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
+    """MB that all processes of an engine have in memory at most while it pulls, the daemon's included."""
+    for _ in range(rounds):
+        for contender in contenders:
+            with contender.engine.start("pull", *contender.pull_options, images.large) as running:
+                most = 0
+                while running.poll() is None:
+                    now = sum(rss(process.pid) for process in processes_naming(contender.token))
+                    most = max(most, now)
+            if running.returncode:
+                raise Unavailable(f"{contender.name} cannot pull {images.large}")
+            yield contender.name, most / 1e6
+            contender.engine.ok("rmi", images.large)
 
 
 def push(contenders: list[Contender], images: Images, rounds: int) -> Iterator[Sample]:
@@ -355,12 +394,15 @@ MEASURES = {
     "bridge": Measure("run --rm IMAGE true, on the default bridge", "ms", 15, bridge),
     "crowd": Measure(f"{CROWD} x run -d on one bridge, one after another", "s", 2, crowd),
     "rush": Measure(f"{CROWD} x run -d on one bridge, at once", "s", 2, rush),
-    "between": Measure("throughput, container to container", "Gbit/s", 5, between),
-    "inward": Measure("throughput, host to container", "Gbit/s", 5, inward),
-    "pull": Measure("pull and unpack a 93 MB layer of 6,768 files", "s", 3, pull),
-    "push": Measure("push a 93 MB layer of 6,768 files", "s", 3, push),
-    "save": Measure("save the same image", "s", 3, save),
-    "load": Measure("load what was saved", "s", 3, load),
+    "between": Measure("throughput, container to container", "Gbit/s", 5, between, image="iperf"),
+    "inward": Measure("throughput, host to container", "Gbit/s", 5, inward, image="iperf"),
+    "pull": Measure("pull and unpack a 93 MB layer of 6,768 files", "s", 3, pull, image="debian"),
+    "files": Measure("pull and unpack 20 layers of 60,000 small files", "s", 3, files, image="files"),
+    "present": Measure("pull an image that is here", "ms", 15, present),
+    "peak": Measure("peak memory (RSS) of a pull, 20 layers, 1.3 GB", "MB", 1, peak, image="large"),
+    "push": Measure("push a 93 MB layer of 6,768 files", "s", 3, push, image="debian"),
+    "save": Measure("save the same image", "s", 3, save, image="debian"),
+    "load": Measure("load what was saved", "s", 3, load, image="debian"),
     "memory": Measure("resident memory (PSS) per idle container", "MB", 1, memory),
     "daemon": Measure("resident memory (PSS) of the daemon", "MB", 1, daemon),
     "ps": Measure(f"ps -a, {STOPPED} stopped containers", "ms", 20, ps),

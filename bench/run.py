@@ -54,14 +54,21 @@ def _names(parser: argparse.ArgumentParser, text: str, known: Mapping[str, objec
 
 @contextlib.contextmanager
 def _images(measures: list[str]) -> Iterator[Images]:
+    made = {"debian": debian.debian_image, "files": _files, "large": _large, "iperf": tools.iperf_image}
+    wanted = {MEASURES[name].image for name in measures} & made.keys()
     with tempfile.TemporaryDirectory(prefix="bench-", dir=scratch_directory()) as directory:
         with servers.docker_registry(Path(directory)) as address:
             busybox = publish.push(address, "busybox", "latest", images.busybox_image())
-            wanted = {"pull", "push", "save", "load"} & set(measures)
-            large = publish.push(address, "debian", "latest", debian.debian_image()) if wanted else ""
-            streams = {"between", "inward"} & set(measures)
-            iperf = publish.push(address, "iperf", "latest", tools.iperf_image()) if streams else ""
-            yield Images(busybox, large, iperf)
+            more = {name: publish.push(address, name, "latest", made[name]()) for name in wanted}
+            yield Images(busybox, **more)
+
+
+def _files() -> images.Image:
+    return images.small_files_image(layers=20, files=60_000)
+
+
+def _large() -> images.Image:
+    return images.incompressible_image([1_000_000_000, *[16_000_000] * 19])
 
 
 def _measure(name: str, contenders: list[Contender], made: Images, rounds: int | None) -> list[Sample]:

@@ -15,10 +15,13 @@ import os
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from swapbox.descriptors import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor
 from swapbox.errors import Unsupported
+
+if TYPE_CHECKING:
+    import random
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CREATED = "2024-01-01T00:00:00Z"
@@ -210,3 +213,40 @@ def layered_image(count: int) -> Image:
         entries += [directory("opaque"), opaque("opaque"), file(f"opaque/{number}", text)]
         layers.append(layer_of(entries))
     return image_of(layers, config={"Cmd": ["sh"]})
+
+
+def small_files_image(*, layers: int, files: int) -> Image:
+    """Make an image of many small files, as source trees have them: a third compressed, 30 in a directory.
+
+    :param files: in all layers together.
+    """
+    import random
+
+    chance = random.Random(files)
+    words = [bytes(chance.choices(b"abcdefghijklmnopqrstuvwxyz_", k=chance.randint(2, 12))) for _ in range(2000)]
+    text = b" ".join(chance.choices(words, k=100_000))
+    return image_of(layer_of(_small_files(number, files // layers, chance, text)) for number in range(layers))
+
+
+def _small_files(layer: int, files: int, chance: random.Random, text: bytes) -> Iterator[Entry]:
+    yield directory("srv")
+    yield directory(f"srv/{layer}")
+    for number in range(files):
+        place = f"srv/{layer}/{number // 300}"
+        if number % 300 == 0:
+            yield directory(place)
+        if number % 30 == 0:
+            yield directory(f"{place}/{number // 30}")
+        start = chance.randrange(len(text))
+        data = text[start : start + chance.randint(100, 8000)]
+        yield file(f"{place}/{number // 30}/{number}.txt", data)
+
+
+def incompressible_image(sizes: Iterable[int]) -> Image:
+    """Make an image of layers with one file each, of so many bytes, none of which gzip can make shorter."""
+    return image_of(_incompressible(number, size) for number, size in enumerate(sizes))
+
+
+def _incompressible(number: int, size: int) -> Layer:
+    block = os.urandom(1_000_000)  # longer than gzip looks back
+    return layer_of([file(f"random/{number}", block * (size // len(block)))], level=0)
