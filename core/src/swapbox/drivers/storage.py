@@ -25,7 +25,8 @@ Optional powers, named in ``StorageDriverSpec.capabilities``:
     trees.
 ``rebase``
     ``commit(name, key, parent=...)`` may set the parent of a snapshot prepared without one, so that layers unpack
-    in parallel.
+    in parallel. The root directory looks as in the parent then, unless a layer has described it: whoever does so
+    removes all extended attributes that the directory had.
 """
 
 from collections.abc import Iterator, Mapping

@@ -293,6 +293,7 @@ class _Layer:
         if entry.kind != DIRECTORY:
             raise DataError(f"tar entry {_show(entry.name)} is the root of the tree and no directory")
         self._directories[b""] = entry
+        self._kept.add(b"")
 
     # Parents, and what is in the way.
 

@@ -196,7 +196,5 @@ def _fetch_layers(
     consume: Consume | None,
 ) -> None:
     feeds = downloads.feeds(layers)
-    ordered = [
-        Layer(layer, diff_id, feeds[layer.digest].open) for layer, diff_id in zip(layers, diff_ids, strict=True)
-    ]
+    ordered = [Layer.of(feeds[layer.digest], diff_id) for layer, diff_id in zip(layers, diff_ids, strict=True)]
     downloads.run(list(feeds.values()), meanwhile=None if consume is None else lambda: consume(ordered))

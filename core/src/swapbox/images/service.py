@@ -6,9 +6,8 @@ import contextlib
 import json
 import time
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swapbox.errors import InvalidInput, NotFound, SwapboxError
 from swapbox.images.names import stored_name
@@ -197,21 +196,25 @@ class Images:
         lease: Lease | None = None,
         limits: Limits | None = None,
     ) -> None:
+        from swapbox.images.extract import Rules
         from swapbox.images.unpack import chain_ids, unpack_layers
+        from swapbox.store.claims import Claims
 
-        driver = self._engine.selector.open("storage", name=storage)
+        engine = self._engine
+        driver = engine.selector.open("storage", name=storage)
         if lease is not None:
             lease.take_chains(driver, chain_ids([layer.diff_id for layer in layers]))
-        choice = self._engine.selector.choose("storage", name=storage)
-        unpack_layers(
-            driver,
-            layers,
-            capabilities=choice.offer.spec.capabilities,
-            progress=progress,
-            limits=limits or self._engine.config.limits,
-            unprivileged=self._engine.unprivileged,
-            warn=self._engine.warn,
-        )
+        choice = engine.selector.choose("storage", name=storage)
+        with Claims(engine.paths.root / "claims.lock", kind=choice.name) as claims:
+            unpack_layers(
+                driver,
+                layers,
+                capabilities=choice.offer.spec.capabilities,
+                progress=progress,
+                rules=Rules(limits or engine.config.limits, engine.unprivileged),
+                warn=engine.warn,
+                claims=claims,
+            )
 
     def _register(self, names: Sequence[str], pulled: Pulled, *, storage: str) -> bool:
         """Write the image's rows, and say whether one is new; the blobs and snapshots they name are all there."""
@@ -405,19 +408,10 @@ def _image(row: sqlite3.Row, names: Sequence[str]) -> Image:
 
 def _stored_layers(content: ContentStore, layers: Sequence[Descriptor], diff_ids: Sequence[str]) -> list[Layer]:
     """Return layers to unpack whose blobs are all there."""
-    from swapbox.images.layers import Layer
+    from swapbox.images.layers import Feed, Layer
 
-    return [
-        Layer(layer, diff_id, partial(_open, content.path(layer.digest)))
-        for layer, diff_id in zip(layers, diff_ids, strict=True)
-    ]
-
-
-def _open(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except FileNotFoundError as error:
-        raise NotFound(f"no such blob: sha256:{path.name}", hint="it has got lost: pull it again") from error
+    feeds = [Feed.stored(layer, content.path(layer.digest)) for layer in layers]
+    return [Layer.of(feed, diff_id) for feed, diff_id in zip(feeds, diff_ids, strict=True)]
 
 
 def _parsed(platform: str) -> Platform:

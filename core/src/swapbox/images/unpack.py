@@ -15,21 +15,23 @@ import contextlib
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
-from swapbox.config import Limits
 from swapbox.drivers.storage import DirectWriter, LayerTarget, Mount, StorageDriver
 from swapbox.errors import AlreadyExists, DataError, NotFound, SwapboxError, from_os_error
 from swapbox.images import progress as words
-from swapbox.images.apply import NeedsLower, apply_layer
-from swapbox.images.compression import ByteSource, Decompressed, decompress
+from swapbox.images.apply import NeedsLower
+from swapbox.images.compression import ByteSource
+from swapbox.images.extract import Rules, Work, extract, write_layer
 from swapbox.images.layers import Layer
 from swapbox.images.progress import Progress
 from swapbox.images.readahead import ReadAhead
 from swapbox.images.rooted import RootedTree, clear
 from swapbox.linux import mounts, syscalls
+from swapbox.store.claims import Claims
 from swapbox.store.owners import OWNER_LABEL, owner
 
 EXTRACT_PREFIX = "extract-"
@@ -38,8 +40,10 @@ EXTRACT_PREFIX = "extract-"
 SIZE_LABEL = "swapbox.layer-size"
 """The label of a committed snapshot that says how many bytes the files of its layer have."""
 
-_DEFAULT_LIMITS = Limits()
-_REPORT_EVERY = 1024 * 1024
+CLAIM_POLL = 0.05
+"""Seconds until it is looked again whether another process has done a layer."""
+
+_DEFAULT_RULES = Rules()
 _PATIENCE = 2.0
 
 
@@ -66,79 +70,163 @@ def unpack_layers(
     *,
     capabilities: frozenset[str],
     progress: Progress,
-    limits: Limits = _DEFAULT_LIMITS,
-    unprivileged: bool = False,
+    rules: Rules = _DEFAULT_RULES,
     warn: Callable[[str], None] = _ignore,
+    claims: Claims | None = None,
 ) -> str:
-    """Unpack what the driver does not have yet, the lowest layer first; return the topmost chainID.
+    """Unpack what the driver does not have yet; return the topmost chainID.
 
-    :param layers: at least one; those the driver has are not opened.
+    :param layers: at least one, the lowest first; those the driver has are not opened.
     :param capabilities: the driver's, from its spec.
-    :param unprivileged: see :func:`swapbox.images.apply.apply_layer`.
     :param warn: told, once, that the owners of files are left out.
+    :param claims: lets several processes that unpack the same layers share the work.
     :raises DataError: a layer is malformed or not what its diffID promises.
     :raises Unavailable: the disk is full, or a layer cannot be read.
     """
+    from swapbox.images import parallel
+
+    steps: list[Step] = []
     parent: str | None = None
-    unpacker = _Unpacker(storage, capabilities, progress, limits, unprivileged, warn)
     for layer, chain in zip(layers, chain_ids([layer.diff_id for layer in layers]), strict=True):
-        if not _has(storage, chain):
-            unpacker.unpack(layer, chain, parent)
+        steps.append(Step(layer, chain, parent))
         parent = chain
     if parent is None:
         raise DataError("image has no layers")
+    unpacker = Unpacker(storage, capabilities, progress, rules, warn, claims)
+    missing = [step for step in steps if not unpacker.has(step)]
+    size = parallel.crew_size([step.layer for step in missing], capabilities)
+    if size > 1:
+        parallel.unpack(unpacker, missing, size=size)
+    else:
+        for step in missing:
+            unpacker.unpack(step)
     return parent
 
 
-class _Unpacker:
+class Step(NamedTuple):
+    """A layer that becomes a snapshot.
+
+    :param chain: its chainID, the committed snapshot's name.
+    :param parent: that of the layers below it.
+    """
+
+    layer: Layer
+    chain: str
+    parent: str | None
+
+
+class Unpacker:
+    """Makes committed snapshots, one after the other; :mod:`swapbox.images.parallel` uses its parts."""
+
     def __init__(
         self,
         storage: StorageDriver,
         capabilities: frozenset[str],
         progress: Progress,
-        limits: Limits,
-        unprivileged: bool,
+        rules: Rules,
         warn: Callable[[str], None],
+        claims: Claims | None,
     ) -> None:
+        self.rules = rules
+        self.progress = progress
         self._storage = storage
         self._direct = cast(DirectWriter, storage) if "direct" in capabilities else None
-        self._progress = progress
-        self._limits = limits
-        self._unprivileged = unprivileged
         self._warn: Callable[[str], None] | None = warn
+        self._claims = claims
 
-    def unpack(self, layer: Layer, chain: str, parent: str | None) -> None:
-        """Make the committed snapshot ``chain``."""
-        self._progress.layer(layer.descriptor.digest, words.EXTRACTING, 0, layer.descriptor.size)
+    def has(self, step: Step) -> bool:
+        """Say whether the snapshot is there, committed."""
         try:
+            return self._storage.stat(step.chain).kind == "committed"
+        except NotFound:
+            return False
+
+    def claim(self, step: Step) -> bool:
+        """Claim a step; return False while another process is at it."""
+        return self._claims is None or self._claims.take(step.chain)
+
+    def give_up(self, step: Step) -> None:
+        """Let other processes have a step that is done."""
+        if self._claims is not None:
+            self._claims.give_up(step.chain)
+
+    def unpack(self, step: Step) -> None:
+        """Make the committed snapshot, or wait until another process has."""
+        self.begin(step)
+        while not self.claim(step):
+            time.sleep(CLAIM_POLL)
+        if not self.has(step):
             try:
-                self._attempt(layer, chain, parent, direct=self._direct)
+                self._attempt(step, direct=self._direct)
             except NeedsLower:
-                self._attempt(layer, chain, parent, direct=None)
-        except DataError as error:
-            digest = layer.descriptor.digest
-            if digest in error.message:
-                raise
-            raise DataError(f"layer {digest}: {error.message}", hint=error.hint) from error
-        self._progress.layer(layer.descriptor.digest, words.PULLED)
+                self.unpack_mounted(step)
+        self.end(step)
 
-    def _attempt(self, layer: Layer, chain: str, parent: str | None, *, direct: DirectWriter | None) -> None:
-        key = f"{EXTRACT_PREFIX}{os.urandom(8).hex()} {chain}"
+    def begin(self, step: Step) -> None:
+        """Tell that a layer is being unpacked."""
+        self.progress.layer(step.layer.descriptor.digest, words.EXTRACTING, 0, step.layer.descriptor.size)
+
+    def end(self, step: Step) -> None:
+        """Tell that a layer is unpacked."""
+        self.give_up(step)
+        self.progress.layer(step.layer.descriptor.digest, words.PULLED)
+
+    def unpack_mounted(self, step: Step) -> None:
+        """Make a committed snapshot where all layers below it show."""
+        self._attempt(step, direct=None)
+
+    def prepare(self, step: Step, parent: str | None) -> tuple[str, tuple[Mount, ...]]:
+        """Make an active snapshot for a layer; return its key and its mounts."""
+        key = f"{EXTRACT_PREFIX}{os.urandom(8).hex()} {step.chain}"
         try:
-            made = self._storage.prepare(key, parent, labels={OWNER_LABEL: owner()})
+            return key, tuple(self._storage.prepare(key, parent, labels={OWNER_LABEL: owner()}))
+        except BaseException:
+            self.discard(key)
+            raise
+
+    def target(self, key: str) -> LayerTarget:
+        """Return where the files of an active snapshot go; only of drivers that can be written to directly."""
+        assert self._direct is not None
+        return self._direct.layer_target(key)
+
+    def commit(self, step: Step, key: str, size: int, *, parent: str | None = None) -> None:
+        """Commit an active snapshot with the bytes of its layer's files.
+
+        :param parent: where the snapshot was prepared without one.
+        """
+        more = {} if parent is None else {"parent": parent}
+        try:
+            self._storage.commit(step.chain, key, labels={SIZE_LABEL: str(size)}, **more)
+        except AlreadyExists:
+            # Another process that unpacks the same image may have been faster.
+            self.discard(key)
+            if not self.has(step):
+                raise
+
+    def _attempt(self, step: Step, *, direct: DirectWriter | None) -> None:
+        key, made = self.prepare(step, step.parent)
+        layer = step.layer
+        try:
             if direct is None:
                 size = self._write(layer, lambda ahead, source: self._apply_mounted(ahead, source, made))
             else:
-                target, has_lower = direct.layer_target(key), parent is not None
+                target, has_lower = direct.layer_target(key), step.parent is not None
                 size = self._write(layer, lambda _, source: self._apply(source, target, has_lower=has_lower))
-            self._storage.commit(chain, key, labels={SIZE_LABEL: str(size)})
-        except BaseException as error:
-            self._discard(key)
-            # Another process that unpacks the same image may have been faster.
-            if not (isinstance(error, AlreadyExists) and _has(self._storage, chain)):
-                raise
+            self.commit(step, key, size)
+        except BaseException:
+            self.discard(key)
+            raise
 
-    def _discard(self, key: str) -> None:
+    def _write(self, layer: Layer, write: Callable[[ReadAhead, ByteSource], int]) -> int:
+        digest, size = layer.descriptor.digest, layer.descriptor.size
+        return extract(
+            layer.open(),
+            Work(layer.descriptor, layer.diff_id, self.rules),
+            write,
+            report=lambda taken: self.progress.layer(digest, words.EXTRACTING, taken, size),
+        )
+
+    def discard(self, key: str) -> None:
         """Remove an active snapshot, its files first: on a full disk, forgetting it needs the room they take."""
         if self._direct is not None:
             with (
@@ -149,29 +237,11 @@ class _Unpacker:
         with contextlib.suppress(SwapboxError):
             self._storage.remove(key)
 
-    def _write(self, layer: Layer, write: Callable[[ReadAhead, ByteSource], int]) -> int:
-        """Write the uncompressed layer and check its digest; return the bytes of its files."""
-        blob = layer.open()
-        plain = decompress(blob, layer.descriptor.media_type, max_ratio=self._limits.max_ratio)
-        algorithm = layer.diff_id.partition(":")[0]
-        with ReadAhead(plain, algorithm=algorithm, release=blob.close) as ahead:
-            size = write(ahead, _Reported(ahead, plain, layer, self._progress))
-            if ahead.digest != layer.diff_id:
-                name = layer.descriptor.digest
-                raise DataError(f"layer {name} unpacks to {ahead.digest}, its image config says {layer.diff_id}")
-            return size
-
     def _apply(self, source: ByteSource, target: LayerTarget, *, has_lower: bool) -> int:
-        return apply_layer(
-            source,
-            target,
-            limits=self._limits,
-            unprivileged=self._unprivileged,
-            has_lower=has_lower,
-            warn=self._warn_once,
-        )
+        return write_layer(source, target, self.rules, has_lower=has_lower, warn=self.warn)
 
-    def _warn_once(self, message: str) -> None:
+    def warn(self, message: str) -> None:
+        """Pass on the first warning."""
         warn, self._warn = self._warn, None
         if warn is not None:
             warn(message)
@@ -204,25 +274,6 @@ class _Unpacker:
         return sizes[0]
 
 
-class _Reported:
-    """Tells the progress how much of the compressed layer was taken, whenever that is another mebibyte."""
-
-    def __init__(self, ahead: ReadAhead, plain: Decompressed, layer: Layer, progress: Progress) -> None:
-        self._ahead = ahead
-        self._plain = plain
-        self._layer = layer.descriptor
-        self._progress = progress
-        self._told = 0
-
-    def read(self, size: int, /) -> bytes:
-        piece = self._ahead.read(size)
-        taken = self._plain.compressed_bytes
-        if taken - self._told >= _REPORT_EVERY:
-            self._told = taken
-            self._progress.layer(self._layer.digest, words.EXTRACTING, taken, self._layer.size)
-        return piece
-
-
 @contextlib.contextmanager
 def _mounted(made: Sequence[Mount], directory: Path) -> Iterator[None]:
     """Mount a snapshot in a mount namespace that is the calling thread's alone and ends with it."""
@@ -236,10 +287,3 @@ def _mounted(made: Sequence[Mount], directory: Path) -> Iterator[None]:
         yield
     finally:
         syscalls.umount(directory, syscalls.MNT_DETACH)
-
-
-def _has(storage: StorageDriver, chain: str) -> bool:
-    try:
-        return storage.stat(chain).kind == "committed"
-    except NotFound:
-        return False

@@ -472,6 +472,18 @@ class StorageDriverContract:
         with pytest.raises(Conflict, match="layer-0"):
             driver.remove("layer-0")
 
+    @root
+    @needs("rebase")
+    def test_a_root_that_a_layer_has_described_stays_as_it_is(self, driver: Any) -> None:
+        self.commit_layers(driver, [lambda tree: tree.chmod(0o711)])
+        driver.prepare("top", None)
+        path = driver.layer_target("top").path
+        for key in os.listxattr(path):
+            os.removexattr(path, key)
+        path.chmod(0o755)
+        driver.commit("layer-1", "top", parent="layer-0")
+        assert mounted(driver.view("view", "layer-1"), describe)["."][0] == oct(0o40755)
+
     @needs("rebase")
     def test_a_rebase_needs_a_committed_parent_and_a_snapshot_without_one(self, driver: StorageDriver) -> None:
         for key in ("base", "other"):

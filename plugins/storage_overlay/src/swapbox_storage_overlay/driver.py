@@ -7,9 +7,9 @@ one without a record is what a crash left behind.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 from swapbox.drivers.ledger import Entry, Ledger
@@ -38,6 +38,7 @@ class Driver:
             self._snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._ledger = Ledger(root / "ledger.sqlite")
         self._unprivileged = unprivileged
+        self._fresh = "user.swapbox.fresh" if unprivileged else "trusted.swapbox.fresh"
 
     def prepare(
         self, key: str, parent: str | None, *, labels: Mapping[str, str] | None = None
@@ -60,9 +61,9 @@ class Driver:
         with _border(f"commit snapshot {key}"), self._ledger.transaction():
             rebased = parent is not None and self._ledger.get(key).parent is None
             self._ledger.commit(name, key, parent=parent, labels=labels)
-            if rebased:
-                snapshot, below, *_ = self._ledger.chain(name)
-                _adopt_root(self._fs(snapshot), self._fs(below))
+            snapshot, *below = self._ledger.chain(name)
+            if self._took_mark(self._fs(snapshot)) and rebased:
+                _adopt_root(self._fs(snapshot), self._fs(below[0]))
 
     def remove(self, key: str) -> None:
         """Remove a snapshot: first the record, which decides it, then the files."""
@@ -134,6 +135,8 @@ class Driver:
             (home / "fs").chmod(0o755)
             if parent is not None:
                 _adopt_root(home / "fs", self._fs(chain[1]))
+            elif kind == "active":
+                self._mark_fresh(home / "fs")
             return self._mounts(chain)
 
     def _mounts(self, chain: list[Entry]) -> tuple[Mount, ...]:
@@ -159,6 +162,19 @@ class Driver:
         options += _UNPRIVILEGED if self._unprivileged else _PRIVILEGED
         return (Mount("overlay", "overlay", tuple(options)),)
 
+    # Whether a layer that was written without its parent has said how the root directory looks: describing a
+    # directory removes all attributes that it had, and with them this mark.
+
+    def _mark_fresh(self, fs: Path) -> None:
+        os.setxattr(fs, self._fresh, b"")
+
+    def _took_mark(self, fs: Path) -> bool:
+        try:
+            os.removexattr(fs, self._fresh)
+        except OSError:
+            return False
+        return True
+
     def _home(self, number: int) -> Path:
         return self._snapshots / str(number)
 
@@ -167,17 +183,11 @@ class Driver:
 
 
 def _adopt_root(fs: Path, below: Path) -> None:
-    """Let the root directory look as in the parent, unless a layer has said how it looks.
-
-    Overlay shows the uppermost root, and a layer need not have an entry for it.
-    """
+    """Let the root directory look as in the parent: overlay shows the uppermost, described or not."""
     own, wanted = fs.stat(), below.stat()
-    if (own.st_mode & 0o7777, own.st_uid, own.st_gid) != (0o755, os.geteuid(), os.getegid()):
-        return
     if (own.st_uid, own.st_gid) != (wanted.st_uid, wanted.st_gid):
         os.chown(fs, wanted.st_uid, wanted.st_gid)
-    if own.st_mode != wanted.st_mode:
-        fs.chmod(wanted.st_mode & 0o7777)
+    fs.chmod(wanted.st_mode & 0o7777)
     os.utime(fs, ns=(wanted.st_atime_ns, wanted.st_mtime_ns))
 
 
@@ -186,7 +196,7 @@ def _require_active(snapshot: Entry) -> None:
         raise InvalidInput(f"snapshot {snapshot.key} is {snapshot.kind}, not active")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _border(doing: str) -> Iterator[None]:
     try:
         yield
