@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ class TestContract(PortsContract):
 
     @pytest.fixture(autouse=True)
     def _own_host(self) -> Iterator[None]:
+        if os.geteuid() != 0:
+            pytest.skip("a network namespace needs root")
         with host() as made, entered(made.pid):
             without_detection(made)
             yield

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from swapbox.drivers.network import Connection, Endpoint, Network, PublishedPort
+from swapbox.drivers.network import Connection, Endpoint, Network, PublishedPort, Resolving
 from swapbox.errors import InvalidInput, NotFound, SwapboxError, Unavailable, Unsupported
 from swapbox.testing.process import wait_until
 from swapbox_network_cni.driver import Driver
@@ -116,7 +116,10 @@ class TestConnecting:
         }
 
     def test_those_with_a_capability_are_told_what_is_asked_for(self, plugins: Plugins) -> None:
-        first = {"type": "first", "capabilities": {"portMappings": True, "aliases": True, "mac": False}}
+        first = {
+            "type": "first",
+            "capabilities": {"portMappings": True, "aliases": True, "dns": True, "mac": False},
+        }
         plugins.make_list(first, {"type": "second", "capabilities": {"ips": True}})
         asked = plugins.endpoint._replace(
             addresses=("10.1.0.2/16",),
@@ -124,11 +127,13 @@ class TestConnecting:
             ports=(PublishedPort("tcp", 80, "0.0.0.0", 8080),),
             aliases=("www",),
             options={"COLOUR": "red"},
+            resolving=Resolving(("10.1.0.53",), options=("ndots:2",)),
         )
         plugins.driver.connect(NETNS, asked)
         assert plugins.told("ADD-first")["runtimeConfig"] == {
             "portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": "0.0.0.0"}],
             "aliases": {"pods": ["www"]},
+            "dns": {"servers": ["10.1.0.53"], "options": ["ndots:2"]},
         }
         assert plugins.told("ADD-second")["runtimeConfig"] == {"ips": ["10.1.0.2/16"]}
         assert "capabilities" not in plugins.told("ADD-first")
@@ -386,6 +391,18 @@ INSIDE = {"name": "eth0", "mac": "02:00:00:00:00:02", "sandbox": "/proc/1/ns/net
             Connection(("10.1.0.2/16", "fd00::2/64"), ("fd00::1",), (), "02:00:00:00:00:02"),
         ),
         ({"cniVersion": "1.0.0"}, Connection()),
+        (
+            {
+                "ips": [
+                    {"address": "10.1.0.2"},
+                    {"address": "10.1.0.2/16", "gateway": "10.1.0.1\nx"},
+                    {"address": 7},
+                ],
+                "interfaces": [{**INSIDE, "mac": "x\n"}],
+                "dns": {"nameservers": ["1.1.1.1\noptions x", 7]},
+            },
+            Connection(("10.1.0.2/16",)),
+        ),
         ({"cniVersion": "1.0.0", "ips": 7, "interfaces": [7], "dns": []}, Connection()),
     ],
 )

@@ -73,6 +73,14 @@ class PublishedPort(NamedTuple):
     public: int
 
 
+class Resolving(NamedTuple):
+    """What was asked for of a container's ``/etc/resolv.conf``, see resolv.conf(5); the core writes it."""
+
+    servers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
 class Endpoint(NamedTuple):
     """One container's place in one network.
 
@@ -99,6 +107,7 @@ class Endpoint(NamedTuple):
     ports: tuple[PublishedPort, ...] = ()
     aliases: tuple[str, ...] = ()
     link_local: tuple[str, ...] = ()
+    resolving: Resolving = Resolving()
 
 
 class Connection(NamedTuple):

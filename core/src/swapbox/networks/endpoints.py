@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from swapbox.containers.config import Attachment
 from swapbox.containers.files import container_lock
-from swapbox.drivers.network import Endpoint, PublishedPort
+from swapbox.drivers.network import Endpoint, PublishedPort, Resolving
 from swapbox.drivers.network import Network as DriverNetwork
 from swapbox.errors import Conflict, InvalidInput, NotFound, SwapboxError, Unavailable
 from swapbox.networks.addresses import Range, first_free, numbers, parse, text
@@ -136,9 +136,8 @@ def _leased(engine: Engine, container: Container) -> tuple[Leased, ...]:
 
             ports = choose(engine, container, gateway)
             records.publish(container.id, ports)
-    hostname = container.config.hostname or container.short_id
     endpoints = (
-        for_driver(row, hostname=hostname, gateway=row is gateway)._replace(ports=ports if row is gateway else ())
+        of_container(container, row, gateway=row is gateway)._replace(ports=ports if row is gateway else ())
         for row in rows
     )
     return tuple(Leased(row.network.driver, endpoint) for row, endpoint in zip(rows, endpoints, strict=True))
@@ -216,6 +215,14 @@ def hardware_address(ipv4: str) -> str:
     so that what neighbours remember of its last owner is true of the next one, too."""
     tail = parse(ipv4.partition("/")[0])[0].to_bytes(4, "big") if ipv4 else os.urandom(4)
     return ":".join(f"{byte:02x}" for byte in b"\x02\x42" + tail)
+
+
+def of_container(container: Container, row: EndpointRow, *, gateway: bool) -> Endpoint:
+    """Return what a driver is told of a place that is about to be connected."""
+    config = container.config
+    asked = Resolving(config.dns, config.dns_search, config.dns_options)
+    hostname = config.hostname or container.short_id
+    return for_driver(row, hostname=hostname, gateway=gateway)._replace(resolving=asked)
 
 
 def for_driver(row: EndpointRow, *, hostname: str = "", gateway: bool = True) -> Endpoint:

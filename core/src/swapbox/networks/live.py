@@ -13,7 +13,16 @@ from swapbox.containers.files import container_lock, runtime_files
 from swapbox.containers.network_files import add_lines, drop_lines, hosts_lines
 from swapbox.errors import Conflict, NotFound
 from swapbox.linux.process import Process
-from swapbox.networks.endpoints import check, ensure_names, find, for_driver, leased_row, tell, way_out
+from swapbox.networks.endpoints import (
+    check,
+    ensure_names,
+    find,
+    for_driver,
+    leased_row,
+    of_container,
+    tell,
+    way_out,
+)
 from swapbox.networks.records import EndpointRow, Network
 from swapbox.networks.ways import can_change, change_name_servers, move_way_out
 
@@ -62,9 +71,8 @@ def _connect(engine: Engine, container: Container, network: Network) -> None:
     init = container.state.init
     assert init is not None
     row, others = _leased(engine, container, network, init)
-    hostname = container.config.hostname or container.short_id
     leads_out = way_out(others) is None and not can_change(engine, row)  # else it is moved here afterwards
-    endpoint = for_driver(row, hostname=hostname, gateway=leads_out)
+    endpoint = of_container(container, row, gateway=leads_out)
     driver, files = engine.networks.driver(network), runtime_files(engine.paths.container(container.id))
     with contextlib.ExitStack() as stack:
         try:

@@ -15,13 +15,16 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from swapbox.errors import Unavailable
 from swapbox_network_cni.lists import PluginList
 
 _ATTACHMENT = "attachment.json"
+_SECONDS, _STEP = 30.0, 0.01
 
 
 class Attachment(NamedTuple):
@@ -135,7 +138,7 @@ class Attachments:
             yield None
             return
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _wait_for(lock, endpoint)
             yield Place(path, lock) if _is(path, lock) else None
         finally:
             os.close(lock)
@@ -143,6 +146,26 @@ class Attachments:
     def peek(self, endpoint: str) -> Attachment | None:
         """Return an attachment without waiting for who is at it; None when there is none."""
         return Place(self._root / endpoint, -1).read()
+
+
+def _wait_for(lock: int, endpoint: str) -> None:
+    """Take a lock.
+
+    :raises Unavailable: a plugin that hangs has it: nobody shall hang with it.
+    """
+    end = time.monotonic() + _SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise Unavailable(
+                    f"a CNI plugin is at work on endpoint {endpoint}",
+                    hint=f"it has not ended within {_SECONDS:g} seconds; look for it with ps(1)",
+                ) from None
+            time.sleep(_STEP)
+        else:
+            return
 
 
 def _sync(directory: Path) -> None:

@@ -203,9 +203,16 @@ def _capabilities(endpoint: Endpoint, plugins: PluginList) -> dict[str, Any]:
         "portMappings": mappings,
         "ips": list(endpoint.addresses),
         "mac": endpoint.mac_address,
+        "dns": _dns(endpoint),
         "aliases": {plugins.name: list(endpoint.aliases)} if endpoint.aliases else None,
     }
     return {name: value for name, value in told.items() if value}
+
+
+def _dns(endpoint: Endpoint) -> dict[str, list[str]]:
+    asked = endpoint.resolving
+    told = {"servers": asked.servers, "searches": asked.search, "options": asked.options}
+    return {name: list(value) for name, value in told.items() if value}
 
 
 def _arguments(endpoint: Endpoint, plugins: PluginList) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,6 +11,7 @@ from swapbox.drivers.network import Connection, Endpoint
 from swapbox.errors import Unsupported
 
 Result = Mapping[str, Any]
+_MAC = re.compile("[0-9a-f]{2}(:[0-9a-f]{2})+")
 
 
 def connection(result: Result, interface: str) -> Connection:
@@ -16,13 +19,19 @@ def connection(result: Result, interface: str) -> Connection:
     ips = list(_ips(result))
     own = [one for one in _objects(result, "interfaces") if one.get("sandbox") and one.get("name") == interface]
     dns = result.get("dns")
-    servers = dns.get("nameservers") or () if isinstance(dns, dict) else ()
+    servers = dns.get("nameservers") if isinstance(dns, dict) else ()
+    servers = servers if isinstance(servers, list) else ()
     return Connection(
-        addresses=tuple(str(one["address"]) for one in ips),
-        gateways=tuple(str(one["gateway"]) for one in ips if one.get("gateway")),
-        nameservers=tuple(map(str, servers)),
-        mac_address=str(own[0].get("mac") or "").lower() if own else "",
+        addresses=tuple(one["address"] for one in ips),
+        gateways=tuple(one["gateway"] for one in ips if _is_address(one.get("gateway"))),
+        nameservers=tuple(one for one in servers if _is_address(one)),
+        mac_address=_mac(own[0].get("mac")) if own else "",
     )
+
+
+def _mac(value: object) -> str:
+    text = str(value).lower()
+    return text if _MAC.fullmatch(text) else ""
 
 
 def check(endpoint: Endpoint, got: Connection) -> None:
@@ -67,8 +76,18 @@ def _ips(result: Result) -> Iterator[Mapping[str, Any]]:
         number = one.get("interface")
         if isinstance(number, int) and 0 <= number < len(interfaces) and not interfaces[number].get("sandbox"):
             continue
-        if one.get("address"):
+        address, _, prefix = str(one.get("address")).partition("/")
+        if _is_address(address) and prefix.isascii() and prefix.isdigit():
             yield one
+
+
+def _is_address(value: object) -> bool:
+    """Say whether something is an address and nothing more: it becomes a line of files."""
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in str(value) else socket.AF_INET, str(value))
+    except (OSError, ValueError):
+        return False
+    return isinstance(value, str)
 
 
 def _objects(result: Result, name: str) -> list[Mapping[str, Any]]:
