@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -174,6 +175,21 @@ def test_what_is_killed_between_two_plugins_is_undone(world: World, cleanup: tup
     assert world.swapbox.state("victim")["Running"] is False
     world.swapbox.ok(*cleanup)
     world.assert_nothing_left()
+
+
+def test_containers_that_start_at_once_get_addresses_of_their_own(world: World) -> None:
+    portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
+    world.make_list("crowd", world.bridge("10.31.0.0/24", 7), portmap, {"type": "firewall"})
+    world.swapbox.ok("network", "create", "-d", "cni", "crowd")
+    command = world.swapbox.argv("run", "--rm", "--network", "crowd", "-P", "--expose", "80", "busybox")
+    script = "cat /etc/hosts; sleep 1"
+    started = [
+        subprocess.Popen([*command, "sh", "-c", script], env=world.swapbox.environment, stdout=subprocess.PIPE)
+        for _ in range(6)
+    ]
+    said = [one.communicate(timeout=60)[0].decode() for one in started]
+    addresses = {line.split()[0] for text in said for line in text.splitlines() if line.startswith("10.31.0.")}
+    assert ([one.returncode for one in started], len(addresses)) == ([0] * 6, 6)
 
 
 def test_a_container_is_connected_by_ptp_and_by_macvlan(world: World) -> None:
