@@ -103,15 +103,20 @@ def tag(ctx: click.Context, source: str, target: str) -> None:
     except InvalidReference as error:
         words = f'Error parsing reference: "{target}" is not a valid repository/tag'
         raise ClientError(f"{words}: {error.message}", hint=error.hint) from None
+    if Reference.parse_name(target).digest:
+        raise ClientError("refusing to create a tag with a digest reference")
     engine_of(ctx).images.tag(source, target)
 
 
 @click.command(epilog="Example: swapbox rmi alpine:3.19")
 @click.option("-f", "--force", is_flag=True, help="Also when stopped containers use it.")
+@click.option("--no-prune", is_flag=True, help="Do not delete untagged parents, which no image has here.")
 @platform_option("Remove only what is for this platform.", words="", multiple=True)
 @click.argument("names", nargs=-1, required=True, metavar="IMAGE [IMAGE...]")
 @click.pass_context
-def rmi(ctx: click.Context, names: tuple[str, ...], *, force: bool, platforms: tuple[str, ...]) -> int:
+def rmi(
+    ctx: click.Context, names: tuple[str, ...], *, force: bool, no_prune: bool, platforms: tuple[str, ...]
+) -> int:
     """Remove one or more images."""
 
     def remove(name: str) -> None:

@@ -57,12 +57,14 @@ def save(
         saved = [_saved(lease.content, one) for one in chosen]
         archive = TarWriter(write)
         _write_blobs(archive, lease.content, saved)
-        for name, value in (
-            (INDEX, _index(saved)),
-            (MANIFEST, [_manifest(one) for one in saved]),
-            (LAYOUT_FILE, {"imageLayoutVersion": "1.0.0"}),
-            ("repositories", _repositories(saved)),
-        ):
+        documents: dict[str, Any] = {
+            INDEX: _index(saved),
+            MANIFEST: [_manifest(one) for one in saved],
+            LAYOUT_FILE: {"imageLayoutVersion": "1.0.0"},
+        }
+        if repositories := _repositories(saved):
+            documents["repositories"] = repositories
+        for name, value in documents.items():
             _write_document(archive, name, value)
         archive.finish()
     for one in chosen:
