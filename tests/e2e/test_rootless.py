@@ -290,3 +290,13 @@ def test_volumes_work_as_roots_do(user: UserSandbox) -> None:
     assert user.ok(*run, "--mount", tmpfs, "busybox", "stat", "-fc", "%T", "/x") == "tmpfs"
     assert user.ok("volume", "ls", "-q") == "data"
     assert user.ok("volume", "rm", "data") == "data"
+
+
+def test_a_container_moves_between_storage_drivers(user: UserSandbox) -> None:
+    change = "rm /etc/group; echo x > /x; ln /x /y; rm -r /root; mkdir /root; chmod 4755 /x"
+    user.ok("run", "--name", "mover", "--network", "none", "busybox", "sh", "-c", change)
+    changed, here = user.ok("diff", "mover"), user.ok("inspect", "-f", "{{.GraphDriver.Name}}", "mover")
+    for source, target in ((here, other := {"vfs": "overlay"}.get(here, "vfs")), (other, here)):
+        moved = user.ok("storage", "migrate", "--container", "mover", source, target)
+        assert moved.endswith(f"1 container from {source} to {target}; every tree is equal")
+        assert user.ok("diff", "mover") == changed

@@ -17,11 +17,14 @@ import pytest
 
 from swapbox import Engine
 from swapbox.drivers.storage import StorageDriver
+from swapbox.errors import Conflict
 from swapbox.images import garbage
 from swapbox.images.unpack import chain_ids
+from swapbox.migration import service
 from swapbox.migration.service import Migration
 from swapbox.testing import images, publish
 from swapbox.testing.forked import mounted
+from swapbox.testing.process import wait_until
 from swapbox.testing.sandbox import Sandbox
 
 pytestmark = pytest.mark.root
@@ -223,6 +226,29 @@ def test_a_full_disk_loses_nothing(empty_swapbox: Sandbox, engine: Engine, regis
     assert done.stderr.endswith("nothing was lost; the same command goes on from here\n")
     assert tree_of(engine, "overlay", identity) == before
     assert box.ok("start", "-a", "moved") == "kept"
+
+
+def test_a_container_that_is_started_meanwhile_stays_and_runs(
+    empty_swapbox: Sandbox, engine: Engine, busybox_ref: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = empty_swapbox
+    box.ok("pull", "-q", busybox_ref)
+    identity = box.ok("create", "--storage-driver", "overlay", "--network", "none", busybox_ref, "echo", "started")
+    starts: list[subprocess.Popen[bytes]] = []
+
+    def start(_directories: object) -> None:
+        if not starts:
+            argv = box.argv("start", "-a", identity)
+            starts.append(subprocess.Popen(argv, env=box.environment, stdout=subprocess.PIPE))
+            wait_until(lambda: engine.records.find(identity).state.monitor, "somebody is about to start it")
+
+    monkeypatch.setattr(service, "make_durable", start)
+    with pytest.raises(Conflict, match="was started or removed while it was moved"):
+        Migration(engine, "overlay", "vfs", tell=lambda _step: None).run()
+    out, _ = starts[0].communicate()
+    assert (starts[0].returncode, out) == (0, b"started\n")
+    assert box.ok("inspect", "-f", "{{.GraphDriver.Name}}", identity) == "overlay"
+    assert identity not in keys(engine, "vfs")
 
 
 def steps(engine: Engine, source: str, target: str, *, kill_at: int) -> int:
