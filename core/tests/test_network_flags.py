@@ -13,6 +13,7 @@ from swapbox.errors import InvalidInput
 
 NOTHING: dict[str, Any] = {
     **dict.fromkeys(("network", "network_alias", "publish", "dns", "dns_search", "dns_option", "add_host"), ()),
+    **dict.fromkeys(("link", "link_local_ip"), ()),
     **dict.fromkeys(("ip", "ip6", "mac_address"), ""),
     "publish_all": False,
     "expose": (),
@@ -57,8 +58,10 @@ def test_every_form_of_publish(text: str, bindings: list[PortBinding]) -> None:
         ("1-2:80-83", "invalid ranges specified for container and host Ports"),
         ("300.1.1.1:80:80", "invalid IP address: 300.1.1.1"),
         ("[::1:80", "invalid IP address"),
-        ("published=8080", "missing mandatory field 'target'"),
-        ("target=80,color=red", "invalid field key color"),
+        ("published=8080", "no port specified: 8080:/tcp<empty>"),
+        ("target=80,protocol=x", "invalid proto: x"),
+        ("target=80,color", "invalid publish opts format (should be name=value but got 'color')"),
+        ("[::1:80:80", "invalid IP address [::1: address [::1:: missing ']' in address"),
     ],
 )
 def test_wrong_forms_of_publish(text: str, words: str) -> None:
@@ -69,10 +72,13 @@ def test_wrong_forms_of_publish(text: str, words: str) -> None:
 
 def test_a_name_needs_no_attachment_and_details_do() -> None:
     assert read(network=("front",))["networks"] == ()
-    found = read(network=("name=front,alias=a,ip=10.0.0.2,driver-opt=k=v", "back"), network_alias=("b",))
+    found = read(
+        network=("name=front,alias=a,ip=10.0.0.2,driver-opt=k=v,gw-priority=-3,link-local-ip=169.254.0.9", "back"),
+        link=("other:b",),
+    )
     assert found["network"] == "front"
     assert found["networks"] == (
-        Attachment("front", ("a", "b"), ("10.0.0.2",), options={"k": "v"}),
+        Attachment("front", ("a",), ("10.0.0.2",), "", {"k": "v"}, -3, ("169.254.0.9",), ("other:b",)),
         Attachment("back"),
     )
 
@@ -87,7 +93,17 @@ def test_addresses_belong_to_the_first_network() -> None:
     [
         ({"network": ("front", "host")}, "cannot attach both user-defined and non-user-defined"),
         ({"network": ("container:x",), "expose": ("80",), "publish_all": True}, "port exposing"),
-        ({"network": ("alias=a",)}, "network name can not be empty"),
+        ({"network": ("alias=a",)}, "network name/id is not specified"),
+        ({"network": ("name=a,alias",)}, "invalid field alias"),
+        ({"network": ("name=a,gw-priority=x",)}, "invalid gw-priority (x): invalid syntax"),
+        ({"network": ("name=a,driver-opt=x",)}, "invalid key value pair format in driver options"),
+        ({"network": ("name=a,color=red",)}, "invalid field key color"),
+        ({"network": ("name=a,ip=10.0.0.2",), "ip": "10.0.0.3"}, "both --ip and per-network IPv4 address"),
+        ({"network": ("a", "a")}, 'network "a" is specified multiple times'),
+        ({"network": (" ",)}, "no name set for network"),
+        ({"network_alias": ("b",)}, "network-scoped aliases are only supported for user-defined networks"),
+        ({"link": ("a:b:c",)}, "bad format for links: a:b:c"),
+        ({"link_local_ip": ("169.254",)}, "invalid link-local IP address: 169.254"),
         ({"ip": "10.0.0"}, "invalid IPv4 address: 10.0.0"),
         ({"mac_address": "02:42"}, "02:42 is not a valid mac address"),
         ({"dns": ("example",)}, "IP address is not correctly formatted: example"),

@@ -24,6 +24,10 @@ def with_options(**options: str) -> Network:
     return FRONT._replace(options={f"com.docker.network.{names[key]}": value for key, value in options.items()})
 
 
+def test_words_for_others_are_no_options() -> None:
+    assert settings(FRONT._replace(options={"colour": "red"})) == settings(FRONT)
+
+
 def test_the_bridge_is_named_after_the_network_or_as_asked() -> None:
     assert settings(FRONT).bridge == "br-abababababab"
     assert settings(with_options(name="docker0", mtu="9000")) == ("docker0", True, True, 9000)
@@ -39,7 +43,7 @@ def test_the_bridge_is_named_after_the_network_or_as_asked() -> None:
         FRONT._replace(options={"com.docker.network.bridge.host_binding_ipv4": "1.2.3.4 drop"}),
         with_options(icc="perhaps"),
         with_options(mtu="7"),
-        FRONT._replace(options={"colour": "red"}),
+        FRONT._replace(options={"com.docker.network.bridge.colour": "red"}),
     ],
 )
 def test_wrong_options_are_refused(network: Network) -> None:

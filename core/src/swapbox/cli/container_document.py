@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from swapbox.cli.mount_document import asked_mount, bind_text, mount_document
-from swapbox.cli.network_document import network_settings, port_bindings
+from swapbox.cli.network_document import host_links, network_settings, port_bindings
 from swapbox.cli.units import format_time
 from swapbox.containers.defaults import masked_paths, readonly_paths
 from swapbox.containers.execute import exec_ids
+from swapbox.containers.exposed import exposed as exposed_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +50,7 @@ def container_document(engine: Engine, container: Container, *, size: bool = Fal
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": exec_ids(engine, container.id) or None,
-        "HostConfig": _host_config(config),
+        "HostConfig": _host_config(config, container.name),
         "GraphDriver": {"Data": None, "Name": config.storage},
         **(_sizes(engine, container) if size else {}),
         "Mounts": [mount_document(mount) for mount in config.mounts],
@@ -108,7 +109,7 @@ def _health(health: Health) -> dict[str, Any]:
     }
 
 
-def _host_config(config: ContainerConfig) -> dict[str, Any]:
+def _host_config(config: ContainerConfig, name: str) -> dict[str, Any]:
     masked = not config.privileged and "systempaths=unconfined" not in config.security_opt
     return {
         "Binds": _or_none(map(bind_text, (m for m in config.mounts if m.by == "-v"))),
@@ -132,7 +133,7 @@ def _host_config(config: ContainerConfig) -> dict[str, Any]:
         "GroupAdd": _or_none(config.group_add),
         "IpcMode": "private",
         "Cgroup": "",
-        "Links": None,
+        "Links": host_links(config, name),
         "OomScoreAdj": config.oom_score_adj,
         "PidMode": "",
         "Privileged": config.privileged,
@@ -205,7 +206,9 @@ def _healthcheck(check: Healthcheck) -> dict[str, Any]:
 
 def _config(container: Container) -> dict[str, Any]:
     config = container.config
-    exposed: dict[str, Any] = {port: {} for port in config.exposed_ports}
+    exposed: dict[str, Any] = {
+        f"{number}/{protocol}": {} for protocol, number in exposed_ports(config.exposed_ports)
+    }
     return {
         "Hostname": config.hostname or container.short_id,
         "Domainname": config.domainname,

@@ -31,21 +31,21 @@ def network_document(engine: Engine, text: str) -> dict[str, Any]:
         "Created": format_time(network.created) if network.created else _NEVER,
         "Scope": "local",
         "Driver": driver_name(network),
-        "EnableIPv4": True,
+        "EnableIPv4": network.ipv4,
         "EnableIPv6": network.ipv6,
         "IPAM": {
             "Driver": "default",
-            "Options": {} if network.created else None,
+            "Options": dict(network.ipam_options) if network.created else None,
             "Config": [_subnet(subnet) for subnet in network.subnets] or None,
         },
         "Internal": network.internal,
-        "Attachable": False,
+        "Attachable": network.attachable,
         "Ingress": False,
         "ConfigFrom": {"Network": ""},
         "ConfigOnly": False,
         "Containers": _containers(engine, network),
-        "Options": dict(network.options),
-        "Labels": dict(network.labels),
+        "Options": dict(sorted(network.options.items())),
+        "Labels": dict(sorted(network.labels.items())),
     }
 
 
@@ -55,7 +55,7 @@ def _subnet(subnet: Subnet) -> dict[str, Any]:
         document["IPRange"] = subnet.ip_range
     document["Gateway"] = subnet.gateway
     if subnet.auxiliary:
-        document["AuxiliaryAddresses"] = dict(subnet.auxiliary)
+        document["AuxiliaryAddresses"] = dict(sorted(subnet.auxiliary.items()))
     return document
 
 
@@ -130,11 +130,11 @@ def _joined(row: EndpointRow | None, container: Container) -> dict[str, Any]:
     names = [container.name, *(row.asked.aliases if row else ()), container.short_id] if own else None
     return {
         "IPAMConfig": _asked_addresses(row.asked) if row else None,
-        "Links": None,
+        "Links": list(row.asked.links) or None if own and row else None,
         "Aliases": list(row.asked.aliases) or None if row else None,
         "MacAddress": row.mac if row else "",
         "DriverOpts": dict(row.asked.options) or None if row else None,
-        "GwPriority": 0,
+        "GwPriority": row.asked.priority if row else 0,
         "NetworkID": row.network.id if row else "",
         "EndpointID": row.id if row else "",
         "Gateway": gateways.get(False, "") if ipv4 else "",
@@ -147,8 +147,12 @@ def _joined(row: EndpointRow | None, container: Container) -> dict[str, Any]:
     }
 
 
-def _asked_addresses(asked: Attachment) -> dict[str, str] | None:
-    fields = {("IPv6Address" if ":" in address else "IPv4Address"): address for address in asked.addresses}
+def _asked_addresses(asked: Attachment) -> dict[str, Any] | None:
+    fields: dict[str, Any] = {
+        ("IPv6Address" if ":" in address else "IPv4Address"): address for address in asked.addresses
+    }
+    if asked.link_local:
+        fields["LinkLocalIPs"] = list(asked.link_local)
     return fields or None
 
 
@@ -176,3 +180,9 @@ def port_bindings(config: ContainerConfig) -> dict[str, Any]:
             {"HostIp": one.address, "HostPort": public}
         )
     return bindings
+
+
+def host_links(config: ContainerConfig, name: str) -> list[str] | None:
+    """Return the links of a container in the default network, as ``HostConfig`` has them."""
+    links = [link for one in config.networks if one.network == config.network_driver for link in one.links]
+    return [f"/{link.partition(':')[0]}:/{name}/{link.rpartition(':')[2]}" for link in links] or None

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from swapbox.cli.app import engine_of, print_error
+from swapbox.cli.app import ClientError, engine_of, print_error
 from swapbox.cli.filters import Filters, filter_option
 from swapbox.cli.formatting import Field, Listing, View
+from swapbox.cli.groups import BadValue
 from swapbox.cli.volumes import read_labels
 from swapbox.errors import InvalidInput, NotFound, SwapboxError
 from swapbox.networks.queries import driver_name
 from swapbox.networks.records import Network
 
 if TYPE_CHECKING:
-    from swapbox.drivers.network import Subnet
     from swapbox.engine import Engine
 
 
@@ -28,92 +28,117 @@ if TYPE_CHECKING:
 @click.option("--ip-range", multiple=True, metavar="CIDR", help="Part of a subnet that containers get.")
 @click.option("--aux-address", multiple=True, metavar="NAME=ADDRESS", help="Address that is taken.")
 @click.option("--internal", is_flag=True, help="Give it no way out.")
+@click.option(
+    "--ipv4",
+    type=bool,
+    default=True,
+    is_flag=False,
+    flag_value=True,
+    metavar="",
+    help="Give containers IPv4 addresses; the default.",
+)
 @click.option("--ipv6", is_flag=True, help="Give containers IPv6 addresses, too.")
-@click.option("--attachable", is_flag=True, hidden=True)
-@click.option("--scope", default="", hidden=True)
+@click.option("--attachable", is_flag=True, help="For 'network inspect': nothing here needs it.")
+@click.option("--scope", default="", metavar="local", help="There is no other.")
+@click.option("--ipam-driver", default="default", metavar="default", help="There is no other.")
+@click.option("--ipam-opt", multiple=True, metavar="NAME=VALUE", help="For 'network inspect'.")
 @click.option("--label", "labels", multiple=True, callback=read_labels, metavar="KEY[=VALUE]", help="Set a label.")
 @click.option("-o", "--opt", multiple=True, metavar="NAME=VALUE", help="Set an option of the driver.")
 @click.argument("network")
 @click.pass_context
 def create(ctx: click.Context, /, *, network: str, **given: Any) -> None:
     """Create a network."""
+    from swapbox.cli.subnets import subnets
     from swapbox.containers.options import parse_map
 
+    _check_scope(given)
     made = engine_of(ctx).networks.create(
         network,
         driver=given["driver"],
-        subnets=_subnets(given),
+        subnets=subnets(given),
         options=parse_map(given["opt"]),
         labels=given["labels"],
         internal=given["internal"],
+        ipv4=given["ipv4"],
         ipv6=given["ipv6"],
+        attachable=given["attachable"],
+        ipam_options=parse_map(given["ipam_opt"]),
     )
     click.echo(made.id)
 
 
-def _subnets(given: dict[str, Any]) -> list[Subnet]:
-    """Put gateways, ranges and taken addresses into the subnets in which they lie.
+def _check_scope(given: dict[str, Any]) -> None:
+    """Check what can have one value only.
 
-    :raises InvalidInput: with Docker's words.
+    :raises InvalidInput: it has another, with Docker's words.
     """
-    from swapbox.drivers.network import Subnet
-    from swapbox.networks.addresses import Range, parse
+    if given["scope"] == "swarm":
+        raise InvalidInput("cannot create a swarm scoped network when swarm is not active")
+    if given["scope"] not in ("", "local"):
+        raise InvalidInput(f"invalid scope {given['scope']!r}", hint="networks are local")
+    if given["ipam_driver"] != "default":
+        raise NotFound(f'plugin "{given["ipam_driver"]}" not found')
 
-    subnets = [Subnet(text) for text in given["subnet"]]
-    ranges = [Range.parse(subnet.subnet) for subnet in subnets]
-    for number, one in enumerate(ranges):
-        if any(one.overlaps(other) for other in ranges[:number]):
-            raise InvalidInput("multiple overlapping subnet configuration is not supported")
 
-    def place(address: str, what: str) -> int:
-        value, bits = parse(address.partition("/")[0])
-        for number, one in enumerate(ranges):
-            if one.bits == bits and value in one:
-                return number
-        raise InvalidInput(f"no matching subnet for {what} {address}")
+def _read_links(_ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> Sequence[str]:
+    """Read ``--link``."""
+    from swapbox.containers.attachment_flags import parse_link
 
-    if not subnets and (given["ip_range"] or given["gateway"]):
-        raise InvalidInput("every ip-range or gateway must have a corresponding subnet")
-    for text in given["ip_range"]:
-        number = place(text, "range")
-        if subnets[number].ip_range:
-            shown = f"{text}, {subnets[number].ip_range}"
-            raise InvalidInput(f"cannot configure multiple ranges ({shown}) on the same subnet")
-        subnets[number] = subnets[number]._replace(ip_range=text)
-    for text in given["gateway"]:
-        number = place(text, "gateway")
-        if subnets[number].gateway:
-            shown = f"{text}, {subnets[number].gateway}"
-            raise InvalidInput(f"cannot configure multiple gateways ({shown}) for the same subnet")
-        subnets[number] = subnets[number]._replace(gateway=text)
-    for text in given["aux_address"]:
-        name, _, address = text.partition("=")
-        number = place(address, "aux-address")
-        subnets[number] = subnets[number]._replace(auxiliary={**subnets[number].auxiliary, name: address})
-    return subnets
+    assert isinstance(param, click.Option)
+    for value in values:
+        try:
+            parse_link(value)
+        except InvalidInput as error:
+            raise BadValue(error.message, value, param) from None
+    return values
+
+
+def _read_priority(_ctx: click.Context, param: click.Parameter, value: str | None) -> int:
+    """Read ``--gw-priority``."""
+    from swapbox.containers.options import parse_integer
+
+    assert isinstance(param, click.Option)
+    try:
+        return parse_integer(value) if value else 0
+    except InvalidInput as error:
+        raise BadValue(error.message, value or "", param) from None
 
 
 @click.command(epilog="Example: swapbox network connect --alias db front web")
 @click.option("--alias", multiple=True, metavar="NAME", help="One more name in the network.")
 @click.option("--ip", default="", metavar="ADDRESS", help="Its IPv4 address.")
 @click.option("--ip6", default="", metavar="ADDRESS", help="Its IPv6 address.")
+@click.option(
+    "--link", multiple=True, callback=_read_links, metavar="CONTAINER[:ALIAS]", help="Know another by a name."
+)
+@click.option("--link-local-ip", multiple=True, metavar="ADDRESS", help="One more address, of IPv4 or IPv6.")
+@click.option(
+    "--gw-priority", callback=_read_priority, metavar="NUMBER", help="The way out is where it is highest."
+)
 @click.option("--driver-opt", multiple=True, metavar="NAME=VALUE", help="Option of the driver.")
 @click.argument("network")
 @click.argument("container")
 @click.pass_context
 def connect(ctx: click.Context, /, *, network: str, container: str, **given: Any) -> None:
     """Connect a container to a network."""
+    from swapbox.containers import attachment_flags as flags
     from swapbox.containers.config import Attachment
-    from swapbox.containers.options import parse_map
     from swapbox.networks.live import join
 
-    engine = engine_of(ctx)
+    try:
+        options = dict(map(flags.parse_driver_option, given["driver_opt"]))
+    except InvalidInput:
+        raise ClientError("invalid key/value pair format in driver options") from None
     asked = Attachment(
         network,
         aliases=given["alias"],
-        addresses=tuple(filter(None, (given["ip"], given["ip6"]))),
-        options=parse_map(given["driver_opt"]),
+        addresses=flags.addresses(given["ip"], given["ip6"]),
+        options=options,
+        priority=given["gw_priority"],
+        link_local=flags.link_locals(given["link_local_ip"]),
+        links=given["link"],
     )
+    engine = engine_of(ctx)
     join(engine, engine.containers.find(container), asked)
 
 
@@ -164,7 +189,7 @@ NETWORKS = Listing[Network](
         "ID": Field("NETWORK ID", lambda one, view: one.id[:12] if view.truncate else one.id),
         "Name": Field("NAME", lambda one, _view: one.name),
         "Driver": Field("DRIVER", lambda one, _view: driver_name(one)),
-        "IPv4": Field("IPV4", lambda _one, _view: "true"),
+        "IPv4": Field("IPV4", lambda one, _view: str(one.ipv4).lower()),
         "IPv6": Field("IPV6", lambda one, _view: str(one.ipv6).lower()),
         "Internal": Field("INTERNAL", lambda one, _view: str(one.internal).lower()),
         "Labels": Field("LABELS", lambda one, _view: ",".join(f"{k}={v}" for k, v in sorted(one.labels.items()))),

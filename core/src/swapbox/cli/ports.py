@@ -27,19 +27,19 @@ def ports_text(ports: Iterable[Port]) -> str:
     Consecutive ports are joined where they are not published, or published under their own numbers; others stand
     at the end, one by one.
     """
-    ranges: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    alone = []
+    ranges: dict[tuple[str, str], tuple[int, int]] = {}
+    done, alone = list[str](), list[str]()
     for port in sorted(ports, key=lambda port: (port.private, port.address, port.public, port.protocol)):
         if port.public not in (0, port.private):
             alone.append(f"{_host(port.address)}:{port.public}->{port.private}/{port.protocol}")
             continue
-        found = ranges.setdefault((port.address if port.public else "", port.protocol), [])
-        if found and found[-1][1] in (port.private, port.private - 1):
-            found[-1] = (found[-1][0], port.private)
-        else:
-            found.append((port.private, port.private))
-    joined = (_range(*key, *numbers) for key, several in ranges.items() for numbers in several)
-    return ", ".join([*joined, *alone])
+        key = (port.address if port.public else "", port.protocol)
+        first, last = ranges.get(key, (port.private, port.private))
+        if last < port.private - 1:
+            done.append(_range(*key, first, last))
+            first = port.private
+        ranges[key] = (first, port.private)
+    return ", ".join([*done, *(_range(*key, *numbers) for key, numbers in ranges.items()), *alone])
 
 
 def address_text(address: str, port: int) -> str:

@@ -18,8 +18,12 @@ def parse_port(text: str) -> str:
 
     :raises InvalidInput: with Docker's words.
     """
+    if ":" in text:
+        raise InvalidInput(f"invalid port format for --expose: {text}")
     number, _, protocol = text.partition("/")
     protocol = (protocol or "tcp").lower()
+    if not number:
+        raise InvalidInput(f"invalid range format for --expose: {text}, error: empty string specified for ports")
     if protocol not in PROTOCOLS:
         raise InvalidInput(f"invalid proto: {protocol}")
     first, dash, last = number.partition("-")
@@ -28,6 +32,10 @@ def parse_port(text: str) -> str:
             raise _invalid(text, part, "invalid syntax")
         if len(part) > _DIGITS or int(part) > _LAST:
             raise _invalid(text, part, "value out of range")
+    if dash and int(first) > int(last):
+        raise InvalidInput(
+            f"invalid range format for --expose: {text}, error: invalid range specified for port: {number}"
+        )
     return f"{number}/{protocol}"
 
 

@@ -62,12 +62,14 @@ def write_runtime_files(
     private: bool,
     endpoints: Sequence[Endpoint] = (),
     servers: Sequence[str] = (),
+    linked: str = "",
 ) -> RuntimeFiles:
     """Write the files of a container into its directory and return where they are.
 
     :param private: the container has a network namespace of its own; without one it sees the host's names.
     :param endpoints: its places in networks.
     :param servers: the name servers of those networks.
+    :param linked: lines of ``/etc/hosts`` about other containers.
     """
     config = container.config
     files = runtime_files(directory)
@@ -77,7 +79,7 @@ def write_runtime_files(
     if endpoints or config.extra_hosts or config.dns or config.dns_search or config.dns_options:
         from swapbox.containers import network_files
 
-        hosts += network_files.hosts_lines(config, endpoints)
+        hosts += network_files.hosts_lines(config, endpoints, linked)
         resolv_conf = network_files.resolv_conf(config, resolv_conf, networked=bool(endpoints), servers=servers)
     files.hosts.write_text(hosts)
     files.resolv_conf.write_text(resolv_conf)

@@ -22,6 +22,7 @@ def asked_config(given: Mapping[str, Any], environment: Mapping[str, str], direc
     :raises InvalidInput: with Docker's words; InvalidFlag for a value that Docker's client does not even take.
     """
     integer = options.parse_integer
+    network = _network(given)
     asked = with_resources(
         ContainerConfig(
             image=given["image"],
@@ -56,9 +57,9 @@ def asked_config(given: Mapping[str, Any], environment: Mapping[str, str], direc
             devices=devices.parse_devices(given["device"]),
             group_add=tuple(given["group_add"]),
             annotations=options.parse_map(given["annotation"]),
-            exposed_ports=_exposed(given["expose"]),
+            exposed_ports=_exposed(given["expose"], network.get("ports", ())),
             healthcheck=_healthcheck(given),
-            **_network(given),
+            **network,
             userns=options.parse_userns(given["userns"]),
             auto_remove=given["auto_remove"],
             storage=given["storage"] or "",
@@ -113,7 +114,7 @@ _RESOURCES: Mapping[str, Callable[[str], Any]] = {
 
 
 _NETWORK_FLAGS = (
-    *("publish", "publish_all", "network_alias", "ip", "ip6", "mac_address"),
+    *("publish", "publish_all", "network_alias", "ip", "ip6", "mac_address", "link", "link_local_ip"),
     *("dns", "dns_search", "dns_option", "add_host"),
 )
 
@@ -121,7 +122,8 @@ _NETWORK_FLAGS = (
 def _network(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields about networks; most commands name one network at most."""
     networks = given["network"]
-    if len(networks) > 1 or any("=" in text for text in networks) or any(given[name] for name in _NETWORK_FLAGS):
+    plain = len(networks) < 2 and all(text and not {"=", ":"}.intersection(text) for text in networks)
+    if not plain or any(given[name] for name in _NETWORK_FLAGS):
         from swapbox.containers.network_flags import network_fields
 
         return network_fields(given)
@@ -164,12 +166,14 @@ def _one(given: Mapping[str, Any], name: str, parse: Callable[[str], ValueT]) ->
     return _flag_value(name, given[name], parse) if given[name] else None
 
 
-def _exposed(texts: Iterable[str]) -> tuple[str, ...]:
+def _exposed(texts: Iterable[str], published: Iterable[Any]) -> tuple[str, ...]:
+    """Return the ports of ``--expose`` and those of ``-p``."""
+    ports = tuple(f"{one.private}/{one.protocol}" for one in published)
     if not texts:
-        return ()
+        return ports
     from swapbox.containers.exposed import parse_port
 
-    return tuple(parse_port(text) for text in texts)
+    return (*ports, *(parse_port(text) for text in texts))
 
 
 def _all(given: Mapping[str, Any], name: str, parse: Callable[[Iterable[str]], ValueT]) -> ValueT:

@@ -28,6 +28,7 @@ from swapbox.linux.process import Process
 from swapbox.paths import USER_VARIABLE, cgroup_path
 
 if TYPE_CHECKING:
+    from swapbox.containers.config import ContainerConfig
     from swapbox.drivers.cgroup import Resources
     from swapbox.engine import Engine
     from swapbox.networks.endpoints import Leased
@@ -105,7 +106,8 @@ def container_spec(
         network_path, runtime_files, config = shared(engine, config)
     else:
         network_path = ""
-        runtime_files = _runtime_files(engine, container, leased, private=private_network)
+        linked, config = _linked(engine, container, config)
+        runtime_files = _runtime_files(engine, container, leased, private=private_network, linked=linked)
     spec = build_spec(
         config,
         container_id=container.id,
@@ -123,8 +125,19 @@ def container_spec(
     return spec
 
 
+def _linked(engine: Engine, container: Container, config: ContainerConfig) -> tuple[str, ContainerConfig]:
+    """Return what ``--link`` adds to ``/etc/hosts``, and the configuration with its variables."""
+    if not any(one.links for one in config.networks):
+        return "", config
+    from swapbox.networks import links
+
+    found = links.linked(engine, container)
+    variables = tuple(links.environment(container.name, found))
+    return links.hosts_lines(found), config._replace(env=(*variables, *config.env))
+
+
 def _runtime_files(
-    engine: Engine, container: Container, leased: Sequence[Leased], *, private: bool
+    engine: Engine, container: Container, leased: Sequence[Leased], *, private: bool, linked: str
 ) -> files.RuntimeFiles:
     """Write the container's files; the gateways of networks with names are its name servers."""
     servers: list[str] = []
@@ -132,13 +145,14 @@ def _runtime_files(
         from swapbox.networks.resolving import servers_of
 
         servers = servers_of(engine, ((one.driver, one.endpoint.network) for one in leased))
-        servers += [server for one in leased for server in one.nameservers]
+        servers = [*servers, *(server for one in leased for server in one.nameservers)][:3]  # see resolv.conf(5)
     return files.write_runtime_files(
         engine.paths.container(container.id),
         container,
         private=private,
         endpoints=[one.endpoint for one in leased],
-        servers=servers[:3],  # what resolvers read, see resolv.conf(5)
+        servers=servers,
+        linked=linked,
     )
 
 
@@ -271,7 +285,9 @@ def _connect(engine: Engine, container: Container, leased: Sequence[Leased], ini
 
         connected = connect(engine, container, leased, init)
         if not all(one.endpoint.network.subnets for one in leased):
-            _runtime_files(engine, container, connected, private=True)  # in place: they are mounted already
+            linked, _ = _linked(engine, container, config)
+            # In place: they are mounted already.
+            _runtime_files(engine, container, connected, private=True, linked=linked)
         return
     driver = engine.selector.open("network", made_with=config.network_driver)
     driver.connect(Path(f"/proc/{init}/ns/net"), container_endpoint(container))

@@ -21,14 +21,15 @@ _HOSTS_BYTES = 1 << 20
 """More than this is no file of addresses."""
 
 
-def hosts_lines(config: ContainerConfig, endpoints: Iterable[Endpoint]) -> str:
-    """Return what ``/etc/hosts`` has beyond its first lines: ``--add-host``, and the container's own names."""
+def hosts_lines(config: ContainerConfig, endpoints: Iterable[Endpoint], linked: str = "") -> str:
+    """Return what ``/etc/hosts`` has beyond its first lines: ``--add-host``, links, and the container's names."""
     endpoints = tuple(endpoints)
     lines = []
     for item in config.extra_hosts:
         name, _, address = item.partition(":")
         for target in _gateways(endpoints) if address == "host-gateway" else (address,):
             lines.append(f"{target}\t{name}")
+    lines += linked.splitlines()
     for endpoint in endpoints:
         names = endpoint.hostname
         if config.domainname:

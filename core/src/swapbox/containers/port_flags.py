@@ -57,7 +57,10 @@ def _parts(text: str) -> tuple[str, str, str]:
         return "", "", text
     if rest.startswith("["):  # an IPv6 address
         address, bracket, tail = rest[1:].partition("]")
-        if not bracket or (tail and not tail.startswith(":")):
+        if not bracket:
+            start = rest.rpartition(":")[0]
+            raise InvalidInput(f"invalid IP address {start}: address {start}:: missing ']' in address")
+        if tail and not tail.startswith(":"):
             raise InvalidInput(f"invalid IP address: {rest}")
         return address, tail[1:], private
     address, colon, public = rest.rpartition(":")
@@ -86,22 +89,11 @@ def _port(text: str) -> int:
 
 
 def _long(text: str) -> list[PortBinding]:
-    """Read the long form: ``target=80,published=8080,protocol=tcp``."""
+    """Read the long form: ``target=80,published=8080,protocol=tcp``; as in Docker, other names mean nothing."""
     fields = {"protocol": "tcp", "target": "", "published": ""}
     for item in text.split(","):
         name, equals, value = item.partition("=")
-        name = name.strip().lower()
         if not equals:
-            raise InvalidInput(f"invalid field: {item}")
-        if name == "mode":
-            if value not in ("host", "ingress"):
-                raise InvalidInput(f"invalid publish mode value {value}")
-            continue
-        if name not in fields:
-            raise InvalidInput(f"invalid field key {name}")
-        fields[name] = value.lower()
-    if fields["protocol"] not in PROTOCOLS:
-        raise InvalidInput(f"invalid protocol value {fields['protocol']}")
-    if not fields["target"]:
-        raise InvalidInput("missing mandatory field 'target'")
-    return parse_publish(f"{fields['published']}:{fields['target']}/{fields['protocol']}".lstrip(":"))
+            raise InvalidInput(f"invalid publish opts format (should be name=value but got '{item}')")
+        fields[name] = value
+    return parse_publish(f"{fields['published']}:{fields['target']}/{fields['protocol']}")

@@ -143,6 +143,10 @@ class Containers(Lifecycle):
             network = config.network if config.network != "default" else ""
             found = config._replace(network=network, network_driver=name)
             if "networks" not in offers[name].capabilities:
+                if config.networks:
+                    from swapbox.networks.modes import check_fixed
+
+                    check_fixed(name, config.networks[0])
                 if config.ports and name == "host":
                     self._engine.warn("Published ports are discarded when using host network mode")
                 return found

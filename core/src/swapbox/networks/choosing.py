@@ -24,7 +24,7 @@ def check_name(name: str) -> None:
         raise InvalidInput(
             f'invalid network name "{name}": only "[a-zA-Z0-9][a-zA-Z0-9_.-]*" are allowed'
             if name.strip()
-            else f"invalid name: {name or 'name'} is empty"
+            else "invalid name: name is empty"
         )
 
 
@@ -36,7 +36,8 @@ def making_driver(engine: Engine, name: str) -> str:
     offers = [one for one in engine.plugins.offers("network") if "networks" in one.spec.capabilities]
     if name:
         if name not in [offer.spec.name for offer in offers]:
-            if any(offer.spec.name == name for offer in engine.plugins.offers("network")):
+            fixed = [offer.spec.name for offer in engine.plugins.offers("network")]
+            if ("none" if name == "null" else name) in fixed and name != "none":
                 raise Conflict(f'only one instance of "{name}" network is allowed')
             raise NotFound(f'plugin "{name}" not found')
         return engine.selector.choose("network", name=name).name
@@ -46,11 +47,12 @@ def making_driver(engine: Engine, name: str) -> str:
     return engine.selector.choose("network", name=best.spec.name).name
 
 
-def with_subnets(engine: Engine, asked: Network) -> Network:
+def with_subnets(engine: Engine, asked: Network, *, ipv4: bool = True) -> Network:
     """Return a network with a subnet of each family it needs, each with a gateway.
 
     A network whose driver chooses addresses itself has none.
 
+    :param ipv4: it needs one of IPv4.
     :raises InvalidInput: a subnet, range or gateway is wrong.
     :raises Conflict: a subnet overlaps with another network's.
     :raises Unavailable: no subnet is free.
@@ -70,7 +72,7 @@ def with_subnets(engine: Engine, asked: Network) -> Network:
     families = {Range.parse(subnet.subnet).bits for subnet in subnets}
     pools = [Pool(*pool) for pool in engine.config.pools] or DEFAULT_POOLS
     taken = [*others, *host_routes()]
-    if 32 not in families:
+    if ipv4 and 32 not in families:
         subnets.insert(0, Subnet(choose(pools, taken).text()))
     if asked.ipv6 and 128 not in families:
         wide = [pool for pool in pools if ":" in pool.base] or [unique_local()]
@@ -86,27 +88,35 @@ def _chooses(engine: Engine, driver: str) -> bool:
 
 
 def _checked(subnet: Subnet) -> Subnet:
-    whole = Range.parse(subnet.subnet)
+    try:
+        whole = Range.parse(subnet.subnet)
+    except InvalidInput:
+        raise _invalid(f"invalid subnet {subnet.subnet}: invalid CIDR block notation") from None
     if parse(subnet.subnet.partition("/")[0])[0] != whole.first:
-        raise InvalidInput(f"invalid subnet {subnet.subnet}: it should be {whole.text()}")
+        raise _invalid(f"invalid subnet {subnet.subnet}: it should be {whole.text()}")
     if whole.bits - whole.prefix < 2:
         raise InvalidInput(f"invalid subnet {subnet.subnet}: it is too small for a gateway and a container")
     if subnet.ip_range:
         part = Range.parse(subnet.ip_range)
         if part.prefix < whole.prefix:
-            raise InvalidInput(
-                f"invalid ip-range {subnet.ip_range}: CIDR block is bigger than subnet {subnet.subnet}"
+            raise _invalid(
+                f"invalid ip-range {subnet.ip_range}: CIDR block is bigger than its parent subnet {subnet.subnet}"
             )
         if part.first not in whole:
-            raise InvalidInput(
+            raise _invalid(
                 f"invalid ip-range {subnet.ip_range}: parent subnet {subnet.subnet} doesn't contain ip-range"
             )
-    for kind, address in (("gateway", subnet.gateway), *subnet.auxiliary.items()):
+    auxiliary = ((f"invalid auxiliary address {name}", address) for name, address in subnet.auxiliary.items())
+    for kind, address in (("invalid gateway", subnet.gateway), *auxiliary):
         if address and parse(address)[0] not in whole:
-            raise InvalidInput(
-                f"invalid {kind} {address}: parent subnet {subnet.subnet} doesn't contain this address"
-            )
+            raise _invalid(f"{kind} {address}: parent subnet {subnet.subnet} doesn't contain this address")
+    if subnet.gateway and subnet.gateway in subnet.auxiliary.values():
+        raise Conflict("failed to allocate secondary ip address: Address already in use")
     return subnet
+
+
+def _invalid(reason: str) -> InvalidInput:
+    return InvalidInput(f"invalid network config:\n{reason}")
 
 
 def _with_gateway(subnet: Subnet) -> Subnet:

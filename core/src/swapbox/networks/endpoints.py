@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from swapbox.engine import Engine
 
 
+_INTERFACES = "com.docker.network.container_iface_prefix"
+"""The option of a network that says how the names of links begin in its containers."""
+
+
 class Exhausted(Unavailable):
     """No address of a network is free."""
 
@@ -63,7 +67,7 @@ def settle(engine: Engine, container_id: str, config: ContainerConfig) -> None:
         check(engine, network, attachment)
         if not networks.records.attach(container_id, network, attachment):
             networks.find(network.name)  # it may have been removed just now
-            raise InvalidInput(f"network {attachment.network!r} is specified multiple times")
+            raise InvalidInput(f'network "{attachment.network}" is specified multiple times')
 
 
 def find(engine: Engine, name: str) -> Network:
@@ -235,7 +239,7 @@ def for_driver(row: EndpointRow, *, hostname: str = "", gateway: bool = True) ->
         options=row.asked.options,
         addresses=row.addresses if row.network.subnets else row.asked.addresses,
         mac_address=row.mac,
-        interface=f"eth{row.position}",
+        interface=f"{row.network.options.get(_INTERFACES) or 'eth'}{row.position}",
         gateway=gateway,
         aliases=row.asked.aliases,
         link_local=tuple(f"{one}/{64 if ':' in one else 16}" for one in row.asked.link_local),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from swapbox.errors import Conflict, InvalidInput
+from swapbox.errors import InvalidInput
 from swapbox.networks.endpoints import check, find
 
 if TYPE_CHECKING:
-    from swapbox.containers.config import ContainerConfig
+    from swapbox.containers.config import Attachment, ContainerConfig
     from swapbox.engine import Engine
 
 
@@ -20,11 +20,13 @@ def settled(engine: Engine, config: ContainerConfig) -> ContainerConfig:
     """
     if config.shared_network:
         return _shared(engine, config)
+    if config.network.startswith("container:"):
+        raise InvalidInput("invalid network mode: invalid container format container:<name|id>")
     name = config.network if config.network not in ("", "default") else ""
     if not name:
         name = engine.selector.choose("network", name=config.network_driver or None).name
     for attachment in config.networks:
-        check(engine, find(engine, attachment.network or name), attachment)
+        _check_attachment(engine, attachment, attachment.network or name)
     network = find(engine, name)
     driver = engine.selector.choose("network", made_with=network.driver).name
     networks = tuple(one if one.network else one._replace(network=name) for one in config.networks)
@@ -36,11 +38,32 @@ def settled(engine: Engine, config: ContainerConfig) -> ContainerConfig:
     )
 
 
+def _check_attachment(engine: Engine, attachment: Attachment, name: str) -> None:
+    network = find(engine, name)
+    check(engine, network, attachment)
+    if attachment.links and engine.networks.is_predefined(network.name):
+        from swapbox.networks.links import check as check_links
+
+        check_links(engine, attachment)
+
+
+def check_fixed(name: str, attachment: Attachment) -> None:
+    """Check what is asked for in the network of a driver that has only one.
+
+    :raises InvalidInput: with Docker's words.
+    """
+    if attachment.addresses:
+        raise InvalidInput("user specified IP address is supported on user defined networks only")
+    if attachment.links and name == "host":
+        from swapbox.networks.links import HOST
+
+        raise InvalidInput(HOST)
+
+
 def _shared(engine: Engine, config: ContainerConfig) -> ContainerConfig:
-    other = engine.containers.find(config.shared_network)
     conflicts = {
         "hostname": bool(config.hostname),
-        "dns": bool(config.dns or config.dns_search or config.dns_options),
+        "dns": bool(config.dns),
         "custom host-to-IP mapping": bool(config.extra_hosts),
         "mac-address": any(one.mac_address for one in config.networks),
     }
@@ -49,7 +72,9 @@ def _shared(engine: Engine, config: ContainerConfig) -> ContainerConfig:
             raise InvalidInput(f"conflicting options: {what} and the network mode")
     if config.ports or config.publish_all:
         raise InvalidInput("conflicting options: port publishing and the container type network mode")
-    if other.config.shared_network:
-        raise Conflict(f"cannot join the network of container {other.name}: it shares that of another")
+    if any(one.links for one in config.networks):
+        undefined = "This would result in undefined behavior"
+        raise InvalidInput(f"conflicting options: container type network can't be used with links. {undefined}")
+    other = engine.containers.find(config.shared_network)
     none = engine.selector.choose("network", name="none").name
     return config._replace(network=f"container:{other.id}", network_driver=none, networks=(), has_endpoints=False)

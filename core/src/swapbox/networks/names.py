@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from swapbox.networks.addresses import bare
 from swapbox.store.database import Database
+
+if TYPE_CHECKING:
+    import sqlite3
 
 
 class Member(NamedTuple):
@@ -22,11 +25,17 @@ class Member(NamedTuple):
     ipv4: str
     ipv6: str
     internal: bool
+    links: tuple[str, ...] = ()
 
     @property
     def names(self) -> set[str]:
         """What it is called in its network, in lower case."""
         return {name.lower() for name in (self.name, self.container[:12], *self.aliases)}
+
+    @property
+    def targets(self) -> set[str]:
+        """What ``--link`` of another container may call it."""
+        return {self.name.lower(), self.container, self.container[:12]}
 
 
 class Names:
@@ -45,11 +54,23 @@ class Names:
         :param client: the address of who asks.
         :param name: in lower case, without the last dot; perhaps followed by a dot and the network's name.
         """
-        found = [
-            member for member in self._visible(client) if {name, _head(name, member.network_name)} & member.names
-        ]
+        visible = self._visible(client)
+        found = [one for one in visible if {name, _head(name, one.network_name)} & one.names]
+        found = found or self._linked(client, name, visible)
         random.shuffle(found)
         return [address for one in found for address in (one.ipv4, one.ipv6) if address] if found else None
+
+    def _linked(self, client: str, name: str, visible: Sequence[Member]) -> list[Member]:
+        """Return whom a name means to nobody but who asks, by ``--link``."""
+        me = self._asker(client, visible)
+        own = [one for one in visible if me is not None and one.container == me.container and one.links]
+        meant = {
+            (one.network, link.partition(":")[0].lower())
+            for one in own
+            for link in one.links
+            if link.rpartition(":")[2].lower() == name
+        }
+        return [one for one in visible if any((one.network, target) in meant for target in one.targets)]
 
     def name(self, client: str, address: str) -> str:
         """Return the name of an address, with that of its network; empty when it is nobody's."""
@@ -102,19 +123,22 @@ class Names:
             " networks.name AS network_name FROM endpoints JOIN containers ON containers.id = container"
             " JOIN networks ON networks.id = network WHERE endpoints.id != '' AND networks.name != networks.driver"
         )
-        return [
-            Member(
-                row["container"],
-                row["network"],
-                row["network_name"],
-                row["name"],
-                tuple(json.loads(row["asked"])["aliases"]),
-                bare(row["ipv4"] or ""),
-                bare(row["ipv6"] or ""),
-                bool(row["internal"]),
-            )
-            for row in rows
-        ]
+        return [_member(row) for row in rows]
+
+
+def _member(row: sqlite3.Row) -> Member:
+    asked = json.loads(row["asked"])
+    return Member(
+        row["container"],
+        row["network"],
+        row["network_name"],
+        row["name"],
+        tuple(asked["aliases"]),
+        bare(row["ipv4"] or ""),
+        bare(row["ipv6"] or ""),
+        bool(row["internal"]),
+        tuple(asked.get("links", ())),
+    )
 
 
 def _head(name: str, network: str) -> str:

@@ -21,7 +21,8 @@ State = Literal["new", "ready", "removing"]
 class Network(NamedTuple):
     """A network as the database has it; ``created`` in nanoseconds since the epoch.
 
-    The other fields are those of :class:`swapbox.drivers.network.Network`.
+    ``attachable`` and ``ipam_options`` are for ``network inspect`` alone. The other fields are those of
+    :class:`swapbox.drivers.network.Network`.
     """
 
     id: str
@@ -34,6 +35,13 @@ class Network(NamedTuple):
     internal: bool = False
     ipv6: bool = False
     state: State = "ready"
+    attachable: bool = False
+    ipam_options: Mapping[str, str] = {}
+
+    @property
+    def ipv4(self) -> bool:
+        """Its containers have IPv4 addresses."""
+        return not self.subnets or any(":" not in subnet.subnet for subnet in self.subnets)
 
     def for_driver(self) -> drivers.Network:
         """Return what its driver is told of it."""
@@ -107,9 +115,10 @@ class NetworkRecords:
             subnets=json.dumps([subnet._asdict() for subnet in network.subnets]),  # type: ignore[arg-type]
             options=json.dumps(network.options),  # type: ignore[arg-type]
             labels=json.dumps(network.labels),  # type: ignore[arg-type]
+            ipam_options=json.dumps(network.ipam_options),  # type: ignore[arg-type]
         )
-        names = ", ".join(Network._fields)
-        self._database.execute(f"INSERT INTO networks ({names}) VALUES (?,?,?,?,?,?,?,?,?,?)", fields)
+        names, marks = ", ".join(Network._fields), ", ".join("?" * len(fields))
+        self._database.execute(f"INSERT INTO networks ({names}) VALUES ({marks})", fields)
 
     def set_state(self, network_id: str, state: State) -> None:
         """Write a network's state."""
@@ -287,6 +296,8 @@ def _network(row: "sqlite3.Row") -> Network:
         internal=bool(row["internal"]),
         ipv6=bool(row["ipv6"]),
         state=row["state"],
+        attachable=bool(row["attachable"]),
+        ipam_options=json.loads(row["ipam_options"]),
     )
 
 

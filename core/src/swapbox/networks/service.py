@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from swapbox.drivers.common import BY_NAME
 from swapbox.drivers.network import Subnet
-from swapbox.errors import Conflict, NotFound, PermissionDenied, SwapboxError
+from swapbox.errors import Conflict, InvalidInput, NotFound, PermissionDenied, SwapboxError
 from swapbox.networks.records import Network, NetworkRecords
 
 if TYPE_CHECKING:
@@ -112,12 +112,16 @@ class Networks:
         options: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
         internal: bool = False,
+        ipv4: bool = True,
         ipv6: bool = False,
+        attachable: bool = False,
+        ipam_options: Mapping[str, str] | None = None,
     ) -> Network:
         """Make a network and return it.
 
         :param driver: empty for the best one that makes networks.
         :param subnets: without any, or without a family that it needs, some are chosen.
+        :param ipam_options: what :mod:`swapbox.networks.choosing` does not look at, but ``inspect`` shows.
         :raises InvalidInput: the name, a subnet or an option is wrong.
         :raises Conflict: the name is taken, or a subnet overlaps with another network's.
         :raises Unavailable: no subnet is free.
@@ -125,6 +129,8 @@ class Networks:
         from swapbox.networks.choosing import check_name, making_driver
 
         check_name(name)
+        if not (ipv4 or ipv6):
+            raise InvalidInput("IPv4 or IPv6 must be enabled")
         if self.is_predefined(name):
             raise PermissionDenied(f"operation is not permitted on predefined {name} network")
         asked = Network(
@@ -136,11 +142,13 @@ class Networks:
             labels=labels or {},
             internal=internal,
             ipv6=ipv6,
+            attachable=attachable,
+            ipam_options=ipam_options or {},
         )
         with self._locked():
-            return self._make(asked)
+            return self._make(asked, ipv4=ipv4)
 
-    def _make(self, asked: Network) -> Network:
+    def _make(self, asked: Network, *, ipv4: bool = True) -> Network:
         from swapbox.networks.choosing import with_subnets
 
         found = self.records.find(asked.name)
@@ -148,7 +156,7 @@ class Networks:
             if found.state == "ready":
                 raise Conflict(f"network with name {asked.name} already exists")
             self._finish_removal(found)
-        network = with_subnets(self._engine, asked)._replace(created=time.time_ns(), state="new")
+        network = with_subnets(self._engine, asked, ipv4=ipv4)._replace(created=time.time_ns(), state="new")
         self.records.add(network)
         try:
             self.driver(network).create_network(network.for_driver())

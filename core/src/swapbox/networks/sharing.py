@@ -24,8 +24,11 @@ def shared(engine: Engine, config: ContainerConfig) -> tuple[str, RuntimeFiles, 
     init = other.state.init
     if init is None or not other.state.running:
         raise Conflict(f"cannot join network of a non running container: {other.id}")
-    hostname = other.config.hostname or other.short_id
-    files = runtime_files(engine.paths.container(other.id))
+    owner = other
+    while owner.config.shared_network:  # it has joined that of another
+        owner = engine.containers.find(owner.config.shared_network)
+    hostname = owner.config.hostname or owner.short_id
+    files = runtime_files(engine.paths.container(owner.id))
     return _path(init), files, config._replace(hostname=hostname)
 
 

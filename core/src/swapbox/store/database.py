@@ -121,7 +121,11 @@ CREATE INDEX published_ports_container ON published_ports(container);
 _GATEWAYS = """
 ALTER TABLE endpoints ADD COLUMN gateways TEXT NOT NULL DEFAULT '';  -- that its driver has chosen, between spaces
 """
-_SCHEMA = (_FIRST, _HEALTH, _VOLUMES, _NETWORKS, _GATEWAYS)
+_NETWORK_DETAILS = """
+ALTER TABLE networks ADD COLUMN attachable INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE networks ADD COLUMN ipam_options TEXT NOT NULL DEFAULT '{}';  -- JSON
+"""
+_SCHEMA = (_FIRST, _HEALTH, _VOLUMES, _NETWORKS, _GATEWAYS, _NETWORK_DETAILS)
 """What each version adds; a released one is never changed."""
 
 

@@ -14,7 +14,8 @@ _ICC = f"{_PREFIX}bridge.enable_icc"
 _MASQUERADE = f"{_PREFIX}bridge.enable_ip_masquerade"
 _HOST_ADDRESS = f"{_PREFIX}bridge.host_binding_ipv4"
 _MTU = f"{_PREFIX}driver.mtu"
-_KNOWN = (_NAME, _ICC, _MASQUERADE, _HOST_ADDRESS, _MTU)
+_INTERFACES = f"{_PREFIX}container_iface_prefix"
+_KNOWN = (_NAME, _ICC, _MASQUERADE, _HOST_ADDRESS, _MTU, _INTERFACES)
 _NAME_BYTES = 15
 """What the kernel's IFNAMSIZ leaves."""
 _RESERVED = ("all", "default")
@@ -46,7 +47,7 @@ def settings(network: Network) -> Settings:
     """
     options = network.options
     for name in options:
-        if name not in _KNOWN:
+        if name.startswith(_PREFIX) and name not in _KNOWN:  # other words may be for whoever reads them
             raise InvalidInput(
                 f"unknown option {name!r} for bridge network driver", hint=f"it has {', '.join(_KNOWN)}"
             )
@@ -58,13 +59,18 @@ def settings(network: Network) -> Settings:
         raise InvalidInput(
             f"invalid name of a bridge: {bridge!r}", hint=f"at most {_NAME_BYTES} letters and digits"
         )
+    prefix = options.get(_INTERFACES, "eth")
+    if not (prefix.isascii() and prefix[:1].isalpha() and prefix.isalnum() and len(prefix) <= _NAME_BYTES - 5):
+        raise InvalidInput(f"invalid value of {_INTERFACES}: {prefix!r}")
     address = options.get(_HOST_ADDRESS, "0.0.0.0")
     try:
         _socket.inet_pton(_socket.AF_INET, address)
     except (OSError, ValueError):
-        raise InvalidInput(f"invalid value of {_HOST_ADDRESS}: {address!r}") from None
+        raise _failed(_HOST_ADDRESS, address, "nil ip") from None
     mtu = options.get(_MTU, "") or "1500"
-    if not (mtu.isascii() and mtu.isdigit() and 68 <= int(mtu) <= 65535):
+    if not (mtu.isascii() and mtu.isdigit()):
+        raise _failed(_MTU, mtu, f'strconv.Atoi: parsing "{mtu}": invalid syntax')
+    if not 68 <= int(mtu) <= 65535:
         raise InvalidInput(f"invalid value of {_MTU}: {mtu!r}")
     return Settings(bridge, _truth(network, _ICC), _truth(network, _MASQUERADE), int(mtu))
 
@@ -77,8 +83,13 @@ def host_address(network: Network) -> str:
 def _truth(network: Network, name: str) -> bool:
     value = network.options.get(name, "true").lower()
     if value not in ("1", "t", "true", "0", "f", "false"):
-        raise InvalidInput(f"invalid value of {name}: {value!r}", hint="use true or false")
+        raise _failed(name, value, f'strconv.ParseBool: parsing "{value}": invalid syntax')
     return value[0] in "1t"
+
+
+def _failed(name: str, value: str, reason: str) -> InvalidInput:
+    """Return Docker's words for a value that is none."""
+    return InvalidInput(f"failed to parse {name} value: {value} ({reason})")
 
 
 def port_name(endpoint: Endpoint) -> str:
