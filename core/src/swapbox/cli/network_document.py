@@ -127,7 +127,9 @@ def _joined(row: EndpointRow | None, container: Container) -> dict[str, Any]:
     gateways = {":" in gateway: gateway for gateway in ways}
     ipv4, ipv6 = (row.ipv4, row.ipv6) if row else ("", "")
     own = row is not None and row.network.name != row.network.driver
-    names = [container.name, *(row.asked.aliases if row else ()), container.short_id] if own else None
+    aliases = row.asked.aliases if row else ()
+    hostname = container.config.hostname or container.short_id
+    names = list(dict.fromkeys((container.name, *aliases, container.short_id, hostname))) if own else None
     return {
         "IPAMConfig": _asked_addresses(row.asked) if row else None,
         "Links": list(row.asked.links) or None if own and row else None,

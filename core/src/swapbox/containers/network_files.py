@@ -31,9 +31,9 @@ def hosts_lines(config: ContainerConfig, endpoints: Iterable[Endpoint], linked: 
             lines.append(f"{target}\t{name}")
     lines += linked.splitlines()
     for endpoint in endpoints:
-        names = endpoint.hostname
-        if config.domainname:
-            names = f"{endpoint.hostname}.{config.domainname} {endpoint.hostname}"
+        names = f"{endpoint.hostname}.{config.domainname}" if config.domainname else endpoint.hostname
+        if "." in names:
+            names += f" {names.partition('.')[0]}"
         lines += [f"{bare(address)}\t{names}" for address in endpoint.addresses]
     return "".join(f"{line}\n" for line in lines)
 

@@ -42,7 +42,7 @@ def network_fields(given: Mapping[str, Any]) -> dict[str, Any]:
         ports=tuple(dict.fromkeys(binding for several in bindings for binding in several)),
         publish_all=given["publish_all"],
         dns=tuple(_each("dns", given["dns"], _address)),
-        dns_search=tuple(given["dns_search"]),
+        dns_search=tuple(_each("dns_search", given["dns_search"], _domain)),
         dns_options=tuple(given["dns_option"]),
         extra_hosts=tuple(_each("add_host", given["add_host"], _extra_host)),
     )._asdict()
@@ -62,6 +62,16 @@ def _address(text: str) -> str:
     except InvalidInput:
         raise InvalidInput(f"IP address is not correctly formatted: {text}") from None
     return text
+
+
+def _domain(text: str) -> str:
+    """Read ``--dns-search``; a dot alone stands for none."""
+    domain = text.strip(" ")
+    labels = domain.removesuffix(".").split(".")
+    good = all(label.replace("-", "").isalnum() and label[0] != "-" != label[-1] for label in labels)
+    if domain != "." and not (good and domain.isascii() and len(domain) < 255 and not domain.isnumeric()):
+        raise InvalidInput(f"{text} is not a valid domain")
+    return domain
 
 
 def _extra_host(text: str) -> str:

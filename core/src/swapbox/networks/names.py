@@ -26,11 +26,12 @@ class Member(NamedTuple):
     ipv6: str
     internal: bool
     links: tuple[str, ...] = ()
+    hostname: str = ""
 
     @property
     def names(self) -> set[str]:
         """What it is called in its network, in lower case."""
-        return {name.lower() for name in (self.name, self.container[:12], *self.aliases)}
+        return {name.lower() for name in (self.name, self.container[:12], self.hostname, *self.aliases)} - {""}
 
     @property
     def targets(self) -> set[str]:
@@ -119,6 +120,7 @@ class Names:
     def _members(self) -> list[Member]:
         rows = self._database.rows(
             "SELECT container, asked, ipv4, endpoints.ipv6 AS ipv6, containers.name AS name,"
+            " json_extract(containers.config, '$.hostname') AS hostname,"
             " networks.internal AS internal, networks.id AS network,"
             " networks.name AS network_name FROM endpoints JOIN containers ON containers.id = container"
             " JOIN networks ON networks.id = network WHERE endpoints.id != '' AND networks.name != networks.driver"
@@ -138,6 +140,7 @@ def _member(row: sqlite3.Row) -> Member:
         bare(row["ipv6"] or ""),
         bool(row["internal"]),
         tuple(asked.get("links", ())),
+        row["hostname"] or "",
     )
 
 
