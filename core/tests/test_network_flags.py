@@ -104,7 +104,7 @@ def test_addresses_belong_to_the_first_network() -> None:
         ({"network_alias": ("b",)}, "network-scoped aliases are only supported for user-defined networks"),
         ({"link": ("a:b:c",)}, "bad format for links: a:b:c"),
         ({"link_local_ip": ("169.254",)}, "invalid link-local IP address: 169.254"),
-        ({"ip": "10.0.0"}, "invalid IPv4 address: 10.0.0"),
+        ({"ip": "fd00::2"}, "invalid IPv4 address: fd00::2"),
         ({"mac_address": "02:42"}, "02:42 is not a valid mac address"),
         ({"dns": ("example",)}, "IP address is not correctly formatted: example"),
         ({"dns_search": ("a b",)}, "a b is not a valid domain"),

@@ -86,7 +86,8 @@ class Row:
         config = self.container.config
         if config.get("has_endpoints"):
             return self._places.networks.get(self.container.id, [])
-        return [config.get("network") or config.get("network_driver") or "default"]
+        name = config.get("network") or config.get("network_driver") or "default"
+        return [] if name.startswith("container:") else [name]
 
     @property
     def ports(self) -> str:

@@ -62,7 +62,8 @@ def _volume_options(mount: MountSpec) -> dict[str, Any]:
         "Subpath": mount.subpath,
         "DriverConfig": {"Options": dict(mount.options)} if mount.options else {},
     }
-    return {name: value for name, value in fields.items() if value}
+    given = {name: value for name, value in fields.items() if value}
+    return {**given, "DriverConfig": fields["DriverConfig"]} if given else {}
 
 
 def _tmpfs_options(mount: MountSpec) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def _created(network: Network, _view: View) -> str:
 
 
 NETWORKS = Listing[Network](
-    name="networkContext",
+    name="network.networkContext",
     fields={
         "ID": Field("NETWORK ID", lambda one, view: one.id[:12] if view.truncate else one.id),
         "Name": Field("NAME", lambda one, _view: one.name),

@@ -29,11 +29,11 @@ def subnets(given: Mapping[str, Any]) -> list[Subnet]:
         if _range(text) is None:
             raise ClientError(f"invalid CIDR address: {text}")
         number = _place(ranges, text, "range")
-        _check_first(found[number].ip_range, text, "ranges ({}) on")
+        _check_first(found[number].ip_range, text, "ranges ({}) on", found[number])
         found[number] = found[number]._replace(ip_range=text)
     for text in given["gateway"]:
         number = _place(ranges, text, "gateway")
-        _check_first(found[number].gateway, text, "gateways ({}) for")
+        _check_first(found[number].gateway, text, "gateways ({}) for", found[number])
         found[number] = found[number]._replace(gateway=text)
     for text in given["aux_address"]:
         name, _, address = text.partition("=")
@@ -42,10 +42,11 @@ def subnets(given: Mapping[str, Any]) -> list[Subnet]:
     return found
 
 
-def _check_first(before: str, text: str, several: str) -> None:
+def _check_first(before: str, text: str, several: str, subnet: Subnet) -> None:
     """Check that a subnet has not yet what it can have one of only."""
     if before:
-        raise ClientError(f"cannot configure multiple {several.format(f'{text}, {before}')} the same subnet")
+        several = several.format(f"{text}, {before}")
+        raise ClientError(f"cannot configure multiple {several} the same subnet ({subnet.subnet})")
 
 
 def _place(ranges: Sequence[Range | None], address: str, what: str) -> int:

@@ -140,12 +140,12 @@ def _attachment(fields: Mapping[str, Any], *, typed: bool) -> Attachment:
 
 
 def addresses(ipv4: str, ipv6: str) -> tuple[str, ...]:
-    """Check ``--ip`` and ``--ip6``, and return those that are given.
+    """Return those of ``--ip`` and ``--ip6`` that are given; what is no address is left to the network.
 
-    :raises InvalidInput: with Docker's words.
+    :raises InvalidInput: one is of the other family.
     """
     for text, family in ((ipv4, "IPv4"), (ipv6, "IPv6")):
-        if text and not _is_address(text, wide=family == "IPv6"):
+        if text and _is_address(text, wide=family == "IPv4"):
             raise InvalidInput(f"invalid {family} address: {text}")
     return tuple(filter(None, (ipv4, ipv6)))
 

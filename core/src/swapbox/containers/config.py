@@ -237,6 +237,11 @@ class ContainerConfig(NamedTuple):
         return [*self.tmpfs, *(mount.target for mount in self.mounts if mount.type == "tmpfs")]
 
     @property
+    def propagates(self) -> bool:
+        """What is mounted below one of its bind mounts appears on the other side, too."""
+        return any(mount.propagation not in ("", "private", "rprivate") for mount in self.mounts)
+
+    @property
     def volume_mounts(self) -> list[MountSpec]:
         """The volumes it uses."""
         return [mount for mount in self.mounts if mount.type == "volume"]

@@ -53,7 +53,9 @@ def _launch(engine: Engine, container: Container, console_size: tuple[int, int] 
     run = engine.paths.make(engine.paths.container_run(container.id))
     with engine.timed("mount"):
         bundle = _mount(storage.mounts(container.id), run)
-        if container.config.volume_mounts:  # few have any, and the others need not import it
+        if (
+            container.config.volume_mounts or container.config.propagates
+        ):  # few have any, and the others need not import it
             from swapbox.containers.volume_mounts import mounted
 
             container = mounted(engine, container, run)

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from swapbox.containers import inside, names
 from swapbox.containers.config import ContainerConfig, MountSpec
+from swapbox.containers.propagation import check_propagation
 from swapbox.containers.volumes import normal, parse_volumes_from
 from swapbox.drivers.storage import Mount
 from swapbox.errors import Conflict, InvalidInput, NotFound, SwapboxError, from_os_error
@@ -137,7 +139,11 @@ def _wants_content(engine: Engine, mount: MountSpec) -> bool:
         raise _unmountable(mount, error) from error
 
 
-def _unmountable(mount: MountSpec, error: OSError) -> SwapboxError:
+def _unmountable(mount: MountSpec, error: OSError, made: Sequence[Mount] = ()) -> SwapboxError:
+    if (
+        made and error.errno == errno.ENOENT
+    ):  # the kernel does not say what: it is not the place that was just made
+        error.filename = made[0].source
     part = f"subpath {mount.subpath} of " if mount.subpath else ""
     return from_os_error(error, f"mount {part}volume {mount.name}")
 
@@ -191,7 +197,7 @@ def mounted(engine: Engine, container: Container, run: Path) -> Container:
     The calling process is its monitor. A volume that is a directory of the host is bound as it is.
     """
     mounts = [
-        _mounted(engine, mount, run / _SUBPATH_POINT / str(number)) if mount.type == "volume" else mount
+        _mounted(engine, mount, run / _SUBPATH_POINT / str(number))
         for number, mount in enumerate(container.config.mounts)
     ]
     for mount in container.config.volume_mounts:
@@ -204,6 +210,10 @@ def mounted(engine: Engine, container: Container, run: Path) -> Container:
 
 
 def _mounted(engine: Engine, mount: MountSpec, place: Path) -> MountSpec:
+    if mount.type == "bind":
+        check_propagation(mount)
+    if mount.type != "volume":
+        return mount
     made = _mounts_of(engine, mount)
     try:
         if not mount.subpath and (directory := _plain_directory(made)) is not None:
@@ -217,7 +227,7 @@ def _mounted(engine: Engine, mount: MountSpec, place: Path) -> MountSpec:
         syscalls.move_mount(tree, place)
         os.close(tree)
     except OSError as error:
-        raise _unmountable(mount, error) from error
+        raise _unmountable(mount, error, made) from error
     return mount._replace(source=str(place))
 
 

@@ -100,7 +100,10 @@ def check(engine: Engine, network: Network, asked: Attachment) -> None:
     if asked.addresses and predefined:
         raise InvalidInput("user specified IP address is supported on user defined networks only")
     for address in asked.addresses:
-        number, bits = parse(address)
+        try:
+            number, bits = parse(address)
+        except InvalidInput:
+            raise InvalidInput(f"invalid {'IPv6' if ':' in address else 'IPv4'} address: {address}") from None
         if network.subnets and not any(
             number in (subnet := Range.parse(one.subnet)) and subnet.bits == bits for one in network.subnets
         ):
