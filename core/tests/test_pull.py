@@ -326,6 +326,34 @@ def test_a_wrong_blob_is_removed_and_the_next_pull_starts_afresh(
     assert (FIRST, 0) in registry.opened
 
 
+def test_what_an_earlier_pull_has_left_of_other_bytes_is_never_read_and_starts_over(
+    fetch: Fetch, registry: MemoryRegistry, content: ContentStore
+) -> None:
+    with content.ingest(Descriptor("", FIRST, len(LAYERS[0]))) as ingest:
+        ingest.write(bytes(CHUNK))
+    seen: list[bytes] = []
+
+    def consume(layers: Sequence[Layer]) -> None:
+        with layers[0].open() as blob:
+            seen.append(blob.read())
+
+    fetch(consume=consume)
+    assert seen == [LAYERS[0]]
+    assert [offset for digest, offset in registry.opened if digest == FIRST] == [CHUNK, 0]
+
+
+def test_a_registry_that_goes_on_somewhere_else_is_asked_for_the_whole(
+    fetch: Fetch, registry: MemoryRegistry, content: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with content.ingest(Descriptor("", FIRST, len(LAYERS[0]))) as ingest:
+        ingest.write(LAYERS[0][:CHUNK])
+    opened = registry.open_blob
+    further = lambda *args, offset: opened(*args, offset=offset and offset + 1)  # noqa: E731
+    monkeypatch.setattr(registry, "open_blob", further)
+    fetch()
+    assert content.read(FIRST) == LAYERS[0]
+
+
 @pytest.mark.parametrize(
     ("seconds", "expected"), [(0.0, []), (2.0, ["Retrying in 2 seconds", "Retrying in 1 second"])]
 )

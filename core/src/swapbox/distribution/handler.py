@@ -164,6 +164,7 @@ class Handler(BaseHTTPRequestHandler):
         if broken is not None:
             count = min(count, broken)
             self.close_connection = True
+        stalls = faults.stall is not None and faults.stall < count
         if faults.stall is not None:
             count = min(count, faults.stall)
         with contextlib.suppress(ConnectionError):
@@ -171,7 +172,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.connection.sendfile(file, answer.start, count)
             else:
                 self._send_slowly(answer, count)
-        if faults.stall is not None:
+        if stalls:
             registry.closing.wait()
             self.close_connection = True
 

@@ -10,6 +10,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
 
 from swapbox.descriptors import Descriptor
 from swapbox.drivers.registry import BlobReader, RegistryDriver
@@ -119,28 +120,46 @@ class Downloads:
             feed.fail(self._error)
 
     def _download(self, feed: Feed, progress: Progress) -> None:
-        digest = feed.descriptor.digest
         try:
-            with self._content.ingest(feed.descriptor, pause=self._pause) as ingest:
-                self._receive(feed, ingest, progress)
-                progress.layer(digest, words.VERIFYING)
-                ingest.verify()
-                feed.finish()  # readers need not wait for the disk
-                ingest.commit()
+            while not self._transfer(feed, progress):
+                pass
         except AlreadyExists:
             feed.finish()
-        progress.layer(digest, words.DOWNLOADED)
+        progress.layer(feed.descriptor.digest, words.DOWNLOADED)
 
-    def _receive(self, feed: Feed, ingest: Ingest, progress: Progress) -> None:
+    def _transfer(self, feed: Feed, progress: Progress) -> bool:
+        """Receive what is missing of a blob; return False when what an earlier pull has left is no part of it.
+
+        Nobody is given bytes of an earlier pull before the whole is verified: the blob starts over then.
+        """
+        with self._content.ingest(feed.descriptor, pause=self._pause) as ingest:
+            taken_up = ingest.offset > 0
+            try:
+                self._receive(feed, ingest, progress, grow=_withhold if taken_up else feed.grow)
+                progress.layer(feed.descriptor.digest, words.VERIFYING)
+                ingest.verify()
+            except DataError:
+                if not taken_up:
+                    raise
+                ingest.abort()
+                return False
+            feed.grow(ingest.path, ingest.offset)
+            feed.finish()  # readers need not wait for the disk
+            ingest.commit()
+            return True
+
+    def _receive(
+        self, feed: Feed, ingest: Ingest, progress: Progress, *, grow: Callable[[Path, int], object]
+    ) -> None:
         """Append to the ingest until it has all bytes."""
         digest, size = feed.descriptor.digest, feed.descriptor.size
-        feed.grow(ingest.path, ingest.offset)
+        grow(ingest.path, ingest.offset)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with contextlib.closing(self._chunks(feed.descriptor, ingest.offset)) as chunks:
                     for data in chunks:
                         ingest.write(data)
-                        feed.grow(ingest.path, ingest.offset)
+                        grow(ingest.path, ingest.offset)
                         progress.layer(digest, words.DOWNLOADING, ingest.offset, size)
                 return
             except _Broken as broken:
@@ -159,6 +178,10 @@ class Downloads:
             with self._opened(descriptor, offset) as reader:
                 # A source that cannot resume sends from the start what is here already.
                 position = reader.offset
+                if position > offset:
+                    raise DataError(
+                        f"registry sent blob {descriptor.digest} from byte {position} on instead of {offset}"
+                    )
                 while data := reader.read(CHUNK):
                     position += len(data)
                     if position > offset:
@@ -199,6 +222,10 @@ class Downloads:
     def _check(self) -> None:
         if self._stop.is_set():
             raise _Stopped
+
+
+def _withhold(_partial: Path, _length: int) -> None:
+    """Let nobody read bytes that are not verified."""
 
 
 def _wait_for(threads: Sequence[threading.Thread], *, seconds: float | None) -> None:

@@ -233,8 +233,9 @@ class Ingest:
         self.close()
 
     def abort(self) -> None:
-        """Remove the partial file."""
-        self.path.unlink(missing_ok=True)
+        """Remove the partial file; without effect once it is closed, and perhaps somebody else's."""
+        if self._fd >= 0:
+            self.path.unlink(missing_ok=True)
         self.close()
 
     def close(self) -> None:
