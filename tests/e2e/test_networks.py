@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +122,30 @@ def test_an_exhausted_network_says_so_and_gives_addresses_back(world: World) -> 
     refused.fails(125, "no available IPv4 addresses on this network's address pools: tiny")
     world.swapbox.ok("rm", "-f", "only")
     world.swapbox.ok("run", "--rm", "--network", "tiny", "busybox", "true")
+
+
+def test_pools_are_the_users_leave_out_the_hosts_routes_and_end(world: World) -> None:
+    world.host.ip("route add blackhole 10.93.0.0/24")
+    config = world.swapbox.directory / "pools.toml"
+    config.write_text('[networks]\npools = [{base = "10.93.0.0/23", size = 24}]\n')
+    create = ("--config", str(config), "network", "create")
+    world.swapbox.ok(*create, "pooled")
+    (document,) = json.loads(world.swapbox.ok("network", "inspect", "pooled"))
+    assert document["IPAM"]["Config"][0]["Subnet"] == "10.93.1.0/24"
+    world.swapbox(*create, "more").fails(1, "all predefined address pools have been fully subnetted")
+    world.host.ip("route del blackhole 10.93.0.0/24")
+    world.swapbox.ok(*create, "more")
+
+
+def test_an_address_is_free_again_when_a_container_and_its_monitor_were_killed(world: World) -> None:
+    world.swapbox.ok("network", "create", "--subnet", "10.92.0.0/30", "single")
+    world.swapbox.ok(
+        "run", "-d", "--name", "dead", "--network", "single", "-p", "8106:80", "busybox", "sleep", "1000"
+    )
+    pids = (faults.monitor_pid(world.swapbox, "dead"), world.swapbox.state("dead")["Pid"])
+    world.host.ok("kill", "-9", *map(str, pids))
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "both are gone")
+    world.swapbox.ok("run", "--rm", "--network", "single", "-p", "8106:80", "busybox", "true")
 
 
 def test_one_container_has_the_network_of_another(world: World) -> None:
