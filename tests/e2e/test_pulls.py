@@ -86,7 +86,8 @@ def test_what_removes_leaves_alone_what_a_pull_needs_until_it_is_killed(
 
     with empty_swapbox.start("pull", f"{server.host}/demo/app") as pull:
         wait_stalled(empty_swapbox)
-        wait_until(lambda: any(path.name == "small" for path in files()), "the small layer is unpacked")
+        # The large one is being unpacked, too: nothing new comes after it.
+        wait_until(lambda: {"small", "large"} <= {path.name for path in files()}, "what has come is unpacked")
         before = files()
         for path in before:
             os.utime(path, (0, 0))
