@@ -412,7 +412,7 @@ def _read(engine: Api, container: Container) -> bytes:
 
 
 def _write(engine: Api, container: Container, source: Path) -> bytes:
-    with opened(engine, container, with_mounts=True) as root:
+    with opened(engine, container, with_mounts=True) as (root, _):
         target = copy.container_target(engine, container, root, "/t/a", owner=None, name="live")
         with copy.host_source(f"{source}/.", follow_link=False) as found, target as extractor:
             copy.copy(found, extractor)
@@ -445,7 +445,7 @@ with Engine(root=Path(root), run_root=Path(run_root)) as engine:
     container = engine.containers.find("live")
     own = (str(engine.paths.run_root), ".", "/data", "/fixed", "/scratch")
     sys.addaudithook(watch)
-    with opened(engine, container, with_mounts=True) as fd:
+    with opened(engine, container, with_mounts=True):
         os.write(log, b"opened\\n")
 """
 

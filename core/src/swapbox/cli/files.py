@@ -133,7 +133,7 @@ def _copy_in(ctx: click.Context, path: str, name: str, destination: str, options
     engine = engine_of(ctx)
     container = engine.containers.find(name)
     with ExitStack() as stack:
-        root = stack.enter_context(opened(engine, container, with_mounts=True))
+        root, container = stack.enter_context(opened(engine, container, with_mounts=True))
         with _clients_mistakes():
             place = copy.container_destination(root, destination, name=name)
         if path == "-":

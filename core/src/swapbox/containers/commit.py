@@ -81,7 +81,7 @@ def commit(engine: Engine, container: Container, options: CommitOptions) -> Imag
     with Lease(engine) as lease:
         for digest in (manifest.config.digest, *(layer.digest for layer in manifest.layers)):
             lease.take(digest)
-        layer = _write_layer(engine, container, options, lease, docker=docker)
+        layer, container = _write_layer(engine, container, options, lease, docker=docker)
         config = lease.content.put(_json(_config(container, parent, settings, layer, options)))
         layers = [*manifest.layers, *([layer.descriptor] if layer else [])]
         size = engine.content.size(config)
@@ -108,23 +108,23 @@ def commit(engine: Engine, container: Container, options: CommitOptions) -> Imag
 
 def _write_layer(
     engine: Engine, container: Container, options: CommitOptions, lease: Lease, *, docker: bool
-) -> _NewLayer | None:
-    """Store the layer; None when the container has changed nothing."""
+) -> tuple[_NewLayer | None, Container]:
+    """Store the layer; None when the container has changed nothing. Return its record as it was then, too."""
     with StagedBlob(engine.paths.content) as blob:
         packed = PackedLayer(blob)
         with standing_still(engine, container) if options.pause else contextlib.nullcontext():
-            with opened(engine, container) as root, image_opened(engine, container) as image:
+            with opened(engine, container) as (root, now), image_opened(engine, now) as image:
                 archive = TarWriter(packed.write)
                 _write_root(archive, root, image)
-                _write_changes(archive, root, changes(engine, container, root), engine)
+                _write_changes(archive, root, changes(engine, now, root), engine)
         if not archive.size:
-            return None
+            return None, now
         archive.finish()
         packed.finish()
         lease.take(blob.digest)
         blob.publish()
         media_type = DOCKER_LAYER if docker else f"{OCI_LAYER}+gzip"
-        return _NewLayer(Descriptor(media_type, blob.digest, blob.size), packed.digest)
+        return _NewLayer(Descriptor(media_type, blob.digest, blob.size), packed.digest), now
 
 
 def _write_root(archive: TarWriter, root: int, image: int) -> None:

@@ -105,7 +105,7 @@ def container_source(
     :raises NotFound: it is not there.
     """
     with ExitStack() as stack:
-        root = stack.enter_context(opened(engine, container, with_mounts=True))
+        root, container = stack.enter_context(opened(engine, container, with_mounts=True))
         given = ""
         if follow_link:
             place = lookup.look_up(root, path, container=name)

@@ -31,12 +31,12 @@ def diff(engine: Engine, container: Container) -> Iterator[Change]:
     :raises SwapboxError: its files cannot be read.
     """
     with ExitStack() as stack:
-        root = stack.enter_context(opened(engine, container))
+        root, container = stack.enter_context(opened(engine, container))
         yield from changes(engine, container, root)
 
 
 def changes(engine: Engine, container: Container, root: int) -> Iterator[Change]:
-    """Do the same for a container whose root directory is open already."""
+    """Do the same for a container whose root directory is open already, as :func:`opened` has found it."""
     name = container.config.storage
     choice = engine.selector.choose("storage", made_with=name)
     with ExitStack() as stack:

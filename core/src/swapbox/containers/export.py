@@ -21,7 +21,7 @@ def export(engine: Engine, container: Container, write: Callable[[bytes], object
     :param write: takes its bytes, piece by piece.
     :raises SwapboxError: the files cannot be read.
     """
-    with opened(engine, container) as root:
+    with opened(engine, container) as (root, _):
         archive = TarWriter(write)
         for node in walk(root):
             archive.add(node.path, node.parent, node.name, node.info)

@@ -57,15 +57,27 @@ class Bind(NamedTuple):
     subpath: str = ""
 
 
+class Opened(NamedTuple):
+    """A container whose files are open.
+
+    :param root: descriptor (``O_PATH``) of its root directory.
+    :param container: its record as it is now: since the caller read it, its snapshot may have moved to another
+        storage driver, and while the files are open it cannot.
+    """
+
+    root: int
+    container: Container
+
+
 @contextlib.contextmanager
-def opened(engine: Engine, container: Container, *, with_mounts: bool = False) -> Iterator[int]:
-    """Yield a descriptor (``O_PATH``) of a container's root directory.
+def opened(engine: Engine, container: Container, *, with_mounts: bool = False) -> Iterator[Opened]:
+    """Open a container's root directory.
 
     :param with_mounts: with its bind mounts, volumes and files such as ``/etc/hosts``, and of a running one with
         its tmpfs mounts; without, as ``docker export`` and ``docker commit`` see it. Never ``/proc`` or ``/dev``.
     """
     with ExitStack() as stack:
-        where = _settled(engine, container, stack)
+        container, where = _settled(engine, container, stack)
         binds = bind_mounts(engine, container) if with_mounts else []
         place = engine.paths.make(engine.paths.run_root)
         if where is None:
@@ -76,12 +88,15 @@ def opened(engine: Engine, container: Container, *, with_mounts: bool = False) -
             rootfs = rootfs_path(engine.paths.container_run(container.id))
             fd = _from_child(lambda: _take(where, rootfs, targets, place), container.name)
         stack.callback(os.close, fd)
-        yield fd
+        yield Opened(fd, container)
 
 
 @contextlib.contextmanager
 def image_opened(engine: Engine, container: Container) -> Iterator[int]:
-    """Yield a descriptor of the root of the image that a container was made from."""
+    """Yield a descriptor of the root of the image that a container was made from.
+
+    :param container: as :func:`opened` has found it.
+    """
     storage = engine.selector.open("storage", made_with=container.config.storage)
     key = f"look-{os.urandom(8).hex()}"
     made = storage.view(key, container.config.top_chain or None, labels={OWNER_LABEL: owner()})
@@ -135,18 +150,22 @@ class _Namespaces(NamedTuple):
     outer: int | None
 
 
-def _settled(engine: Engine, container: Container, stack: ExitStack) -> _Namespaces | None:
-    """Return where a container runs; None when it does not, and cannot be started until the stack is closed."""
+def _settled(engine: Engine, container: Container, stack: ExitStack) -> tuple[Container, _Namespaces | None]:
+    """Return a container's record as it is now, and where it runs.
+
+    When it runs nowhere, it can neither be started nor be moved until the stack is closed.
+    """
     while True:
         engine.containers.refresh(container)  # what a killed monitor has left undone is done now
         with ExitStack() as lock:
             lock.enter_context(container_lock(engine.paths.container(container.id)))
-            state = engine.records.find(container.id).state
+            found = engine.records.find(container.id)
+            state = found.state
             if state.init is None:
                 stack.push(lock.pop_all())
-                return None
+                return found, None
         if (inner := _namespace(state.init, stack)) is not None:
-            return _Namespaces(inner, _namespace(state.monitor, stack) if state.monitor else None)
+            return found, _Namespaces(inner, _namespace(state.monitor, stack) if state.monitor else None)
 
 
 def _namespace(process: Process, stack: ExitStack) -> int | None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swapbox.errors import Conflict, NotFound, PluginError, SwapboxError, Unsupported, from_os_error
+from swapbox.linux.syscalls import syncfs
 from swapbox.linux.trees import remove_tree
 from swapbox.store.owners import OWNER_LABEL, is_gone
 
@@ -112,8 +113,8 @@ def _collect_snapshots(engine: Engine, name: str, driver: StorageDriver, *, befo
             continue
         if snapshot.key not in homes:
             _remove_lost(engine, driver, snapshot.key)
-        elif homes[snapshot.key] != name:  # half moved from or to another driver
-            remove_snapshots(driver, (snapshot.key,))
+        elif homes[snapshot.key] != name:
+            _remove_half_moved(engine, name, driver, snapshot.key)
     old = (one for one in snapshots if one.kind == "committed" and one.created < before)
     remove_snapshots(driver, (one.key for one in sorted(old, key=_created, reverse=True) if one.key not in needed))
 
@@ -132,6 +133,37 @@ def _remove_lost(engine: Engine, driver: StorageDriver, key: str) -> None:
     if key.isalnum():  # a container's, whose directory may be there too; a layer's key names the layer
         remove_tree(engine.paths.container(key))
     remove_snapshots(driver, (key,))
+
+
+def _remove_half_moved(engine: Engine, name: str, driver: StorageDriver, key: str) -> None:
+    """Remove what a driver has of a container that is on another one, if that one has it and this is nobody's.
+
+    Both are looked up once more: what was listed may have been removed and made anew, or moved, meanwhile.
+    """
+    with contextlib.suppress(NotFound):
+        label = driver.stat(key).labels.get(OWNER_LABEL)
+        home = engine.records.find(key).config.storage
+        if home == name or label is None or not is_gone(label):
+            return
+        if has_snapshot(engine.selector.open("storage", made_with=home), key):
+            _make_durable(engine.paths.root)  # the record: what it named before goes now
+            remove_snapshots(driver, (key,))
+
+
+def _make_durable(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        syncfs(fd)
+    finally:
+        os.close(fd)
+
+
+def has_snapshot(driver: StorageDriver, key: str) -> bool:
+    """Say whether a driver has a snapshot, of any kind."""
+    with contextlib.suppress(NotFound):
+        driver.stat(key)
+        return True
+    return False
 
 
 def _created(snapshot: SnapshotInfo) -> float:

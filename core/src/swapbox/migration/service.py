@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -23,11 +24,12 @@ from swapbox.containers.files import container_lock
 from swapbox.containers.inside import mounted
 from swapbox.drivers.storage import DirectWriter, Mount
 from swapbox.errors import Conflict, DataError, InvalidInput, NotFound, SwapboxError
-from swapbox.images.garbage import drop_leases_of_the_dead, removal_lock, remove_snapshots
+from swapbox.images.garbage import removal_lock, remove_snapshots
 from swapbox.images.lease import Lease
 from swapbox.images.rooted import RootedTree, clear
+from swapbox.migration.emptying import Emptying
 from swapbox.migration.mirror import mirror
-from swapbox.migration.plan import Plan, Step, in_order, is_nobodys, refuse_busy
+from swapbox.migration.plan import Plan, Step, in_order, refuse_busy
 from swapbox.migration.safety import AGAIN, alone, border, make_durable
 from swapbox.migration.trees import tree_digest
 from swapbox.store.owners import OWNER_LABEL, owner
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
     from swapbox.drivers.storage import StorageDriver
     from swapbox.engine import Engine
     from swapbox.plugins.selection import Choice
-
-_NEEDED = "SELECT chain AS item FROM image_chains UNION SELECT resource FROM leases"
 
 
 class Migration:
@@ -94,17 +94,18 @@ class Migration:
         :raises DataError: two trees that must be equal are not.
         :raises Unavailable: the disk is full or fails.
         """
-        with alone(self._engine.paths.root), Lease(self._engine) as lease:
-            plan = self.plan(names)
-            for chain in plan.layers:
-                lease.take(chain)
-                self._move_layer(chain)
-            for container in plan.containers:
-                self._move_container(container)
-            if not names:
-                self._engine.selector.move_store(*self._choices)
-            make_durable(self._durable)
-        self._clear_source(plan, everything=not names)
+        with alone(self._engine.paths.root):
+            with Lease(self._engine) as lease:
+                plan = self.plan(names)
+                for chain in plan.layers:
+                    lease.take(chain)
+                    self._move_layer(chain)
+                for container in plan.containers:
+                    self._move_container(container)
+                if not names:
+                    self._engine.selector.move_store(*self._choices)
+                make_durable(self._durable)
+            Emptying(self._engine, self._choices[0].name).run(plan, everything=not names)
         return plan
 
     # -- what there is --------------------------------------------------------------------------------------------
@@ -138,17 +139,12 @@ class Migration:
                 self._compare(chain, fd, digest)
             else:
                 key = f"migrate-{os.urandom(8).hex()} {chain}"
-                self._copy(fd, digest, key, info.parent, f"layer {chain}")
                 labels = {name: value for name, value in info.labels.items() if name != OWNER_LABEL}
-                self._commit(chain, key, labels)
+                with self._discarded_on_failure(key):
+                    self.target.prepare(key, info.parent, labels={OWNER_LABEL: owner()})
+                    self._copy(fd, digest, key, f"layer {chain}")
+                    self.target.commit(chain, key, labels=labels)
         self._tell(Step("layer", chain, digest, not there))
-
-    def _commit(self, chain: str, key: str, labels: Mapping[str, str]) -> None:
-        try:
-            self.target.commit(chain, key, labels=labels)
-        except BaseException:
-            self._discard(key)
-            raise
 
     def _compare(self, chain: str, fd: int, digest: str) -> None:
         """Require that the target's layer is the same; two unpackings may differ in times of directories alone."""
@@ -164,50 +160,62 @@ class Migration:
             )
 
     def _move_container(self, planned: Container) -> None:
-        engine, name = self._engine, planned.name
-        with container_lock(engine.paths.container(planned.id)):
-            container = engine.records.find(planned.id)
-            refuse_busy(container)
-            if container.config.storage == self.target_choice.name:
-                self._tell(Step("container", name, "", done=False))
-                return
-            remove_snapshots(self.target, (container.id,))  # what a killed migration has left
-            info = self.source.stat(container.id)
-            with mounted(engine, _read_only(self.source.mounts(container.id)), name) as fd:
-                with border(f"read container {name}"):
-                    digest = tree_digest(fd)
-                self._copy(fd, digest, container.id, info.parent, f"container {name}")
-            self._switch(container)
+        engine, key, name = self._engine, planned.id, planned.name
+        if engine.records.find(key).config.storage == self.target_choice.name:
+            self._tell(Step("container", name, "", done=False))
+            return
+        with ExitStack() as stack:
+            with self._discarded_on_failure(key):
+                self._prepare_anew(key)
+                stack.enter_context(container_lock(engine.paths.container(key)))
+                refuse_busy(engine.records.find(key))
+                with mounted(engine, _read_only(self.source.mounts(key)), name) as fd:
+                    with border(f"read container {name}"):
+                        digest = tree_digest(fd)
+                    self._copy(fd, digest, key, f"container {name}")
+            self._switch(planned)
         self._tell(Step("container", name, digest, done=True))
 
+    def _prepare_anew(self, key: str) -> None:
+        """Make a container's snapshot on the target, and remove first what a killed migration has left there.
+
+        A clean-up knows leftovers by their key, which the new snapshot has, too: it may not come between. The
+        container is not locked for it, since who removes images takes both locks in this order; only a migration
+        changes what driver it is on.
+        """
+        with removal_lock(self._engine.paths.root, alone=False):
+            remove_snapshots(self.target, (key,))
+            self.target.prepare(key, self.source.stat(key).parent, labels={OWNER_LABEL: owner()})
+
     def _switch(self, container: Container) -> None:
-        """Let the record name the target; from now on what the source has is a copy that nobody needs."""
-        try:
-            make_durable(self._durable)
-            moved = self._engine.records.set_storage(container.id, self.target_choice.name)
-        except BaseException:
-            self._discard(container.id)
-            raise
-        if not moved:
+        """Let the record name the target; from now on what the source has is a copy that nobody needs.
+
+        Whatever interrupts it, the record may name the target already: the copy is left to clean-ups, which look.
+        """
+        if not self._engine.records.set_storage(container.id, self.target_choice.name):
             self._discard(container.id)
             raise Conflict(f"container {container.name} was started or removed while it was moved", hint=AGAIN)
 
-    def _copy(self, source: int, digest: str, key: str, parent: str | None, what: str) -> None:
-        """Make an active snapshot whose tree has this digest."""
-        made = self.target.prepare(key, parent, labels={OWNER_LABEL: owner()})
+    def _copy(self, source: int, digest: str, key: str, what: str) -> None:
+        """Give an active snapshot the tree that has this digest, on disk."""
+        for thorough in (False, True):
+            with mounted(self._engine, self.target.mounts(key), what) as fd, border(f"copy {what}"):
+                mirror(source, fd, thorough=thorough)
+            # Mounted anew: what is compared is what everybody will see.
+            with mounted(self._engine, self.target.mounts(key), what) as fd, border(f"read {what}"):
+                found = tree_digest(fd)
+            if found == digest:
+                make_durable(self._durable)
+                return
+        raise DataError(
+            f"{what} is tree {digest} on storage driver {self._choices[0].name!r},"
+            f" and {found} on {self.target_choice.name!r}: it stays where it is"
+        )
+
+    @contextlib.contextmanager
+    def _discarded_on_failure(self, key: str) -> Iterator[None]:
         try:
-            for thorough in (False, True):
-                with mounted(self._engine, made, what) as fd, border(f"copy {what}"):
-                    mirror(source, fd, thorough=thorough)
-                # Mounted anew: what is compared is what everybody will see.
-                with mounted(self._engine, self.target.mounts(key), what) as fd, border(f"read {what}"):
-                    found = tree_digest(fd)
-                if found == digest:
-                    return
-            raise DataError(
-                f"{what} is tree {digest} on storage driver {self._choices[0].name!r},"
-                f" and {found} on {self.target_choice.name!r}: it stays where it is"
-            )
+            yield
         except BaseException:
             self._discard(key)
             raise
@@ -232,44 +240,6 @@ class Migration:
                 yield fd
         finally:
             driver.remove(key)
-
-    # -- before and after -----------------------------------------------------------------------------------------
-
-    def _clear_source(self, plan: Plan, *, everything: bool) -> None:
-        """Remove from the source what was moved, and what nobody needs.
-
-        :raises Conflict: something is in use.
-        """
-        with removal_lock(self._engine.paths.root, alone=True):
-            remove_snapshots(self.source, (container.id for container in plan.containers))
-            if everything:
-                drop_leases_of_the_dead(self._engine.database)
-                self._remove_unneeded(set(plan.layers))
-            self.source.cleanup()
-        left = [info.key for info in self.source.walk()] if everything else []
-        if left:
-            raise Conflict(
-                f"storage driver {self._choices[0].name!r} still has {left[0]}"
-                + f" and {len(left) - 1} more" * (len(left) > 1)
-                + ": it is new, or in use",
-                hint="the same command, once more, moves it",
-            )
-
-    def _remove_unneeded(self, moved: set[str]) -> None:
-        infos = {info.key: info for info in self.source.walk()}
-        database = self._engine.database
-        needed = {row["item"] for row in database.rows(_NEEDED)} - moved
-        needed |= {row["resource"] for row in database.rows("SELECT resource FROM leases")}
-        homes = {row["id"]: row["storage"] for row in database.rows("SELECT id, storage FROM containers")}
-        source = self._choices[0].name
-        free = [key for key in infos if infos[key].kind == "committed" and key not in needed]
-        lost = [
-            info.key
-            for info in infos.values()
-            if info.kind != "committed" and homes.get(info.key) != source and is_nobodys(info)
-        ]
-        remove_snapshots(self.source, lost)
-        remove_snapshots(self.source, reversed(list(in_order(infos, free, only=set(free)))))
 
 
 def _has(driver: StorageDriver, chain: str) -> bool:
