@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -10,10 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from swapbox.drivers.storage import LayerTarget
 from swapbox.errors import DataError, Unavailable
 from swapbox.images import crew, parallel
+from swapbox.images import progress as words
+from swapbox.images.extract import Rules, Work
 from swapbox.images.layers import Feed, Layer
 from swapbox.images.unpack import chain_ids, unpack_layers
+from swapbox.images.unpacker import Job
 from swapbox.store.claims import Claims
 from swapbox.testing import images
 from swapbox.testing.forked import mounted
@@ -156,6 +161,65 @@ def test_an_interrupt_while_a_download_is_silent_ends_at_once(storage: Rebasing,
     assert workers() == []
 
 
+def test_what_a_registry_says_about_a_layer_may_be_of_any_length(storage: Rebasing, tmp_path: Path) -> None:
+    layers = [Layer.of(stored(one, tmp_path), one.diff_id) for one in LAYERS[:2]]
+    for layer in layers:
+        assert layer.feed is not None
+        layer.feed.descriptor = layer.descriptor._replace(annotations={"a": "x" * 300_000}, urls=("y" * 300_000,))
+    layers = [Layer.of(layer.feed, layer.diff_id) for layer in layers if layer.feed is not None]
+    assert unpack(storage, layers) in storage.snapshots
+
+
+FULL = """
+import errno, sys
+sys.path[:] = {path}
+from swapbox.errors import Unavailable
+from swapbox.images import unpacker
+def extract(*_arguments, **_options):
+    raise Unavailable("a" * 300_000, hint="free some") from OSError(errno.ENOSPC, "full")
+unpacker.extract = extract
+unpacker.main({fd})
+"""
+
+
+def test_an_error_has_its_cause_and_hint_and_may_be_long(
+    storage: Rebasing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "_PROGRAM", FULL)
+    with pytest.raises(Unavailable, match=r"^aaa") as raised:
+        unpack(storage, [Layer.of(stored(one, tmp_path), one.diff_id) for one in LAYERS[:2]])
+    cause = raised.value.__cause__
+    assert isinstance(cause, OSError)
+    assert (cause.errno, raised.value.hint) == (errno.ENOSPC, "free some")
+
+
+TELLING = """
+import pickle, sys
+sys.path[:] = {path}
+import socket
+from swapbox.errors import DataError
+parent = socket.socket(fileno={fd})
+job = pickle.loads(parent.recv(65536))
+told = ("failed", DataError, "it is bad", None, None) if job.has_lower else ("done", 5)
+parent.send(pickle.dumps(told))
+job.target.path.touch()
+parent.recv(1)
+"""
+
+
+def test_what_has_ended_when_another_fails_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "_PROGRAM", TELLING)
+    with crew.Crew(2, report=lambda *_: None, warn=pytest.fail) as made:
+        for number, one in enumerate(LAYERS[:2]):
+            path = tmp_path / f"told{number}"
+            work = Work(one.blob.descriptor, one.diff_id, Rules())
+            made.start(str(number), Job(work, LayerTarget(path, "overlay"), number > 0), stored(one, tmp_path))
+            wait_until(path.exists, "it has told")
+        assert made.wait() == [crew.Outcome("0", 5)]
+        with pytest.raises(DataError, match="it is bad"):
+            made.wait()
+
+
 def test_a_process_that_dies_is_an_error(
     storage: Rebasing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,11 +236,16 @@ def test_what_another_process_unpacks_is_waited_for(
     monkeypatch.setattr(parallel, "crew_size", lambda _layers, _capabilities: size)
     chains = chain_ids([one.diff_id for one in LAYERS[:2]])
     layers = [Layer.of(stored(one, tmp_path), one.diff_id) for one in LAYERS[:2]]
-    path = tmp_path / "claims"
+    path, told = tmp_path / "claims", Told()
+
+    def left() -> list[str]:
+        return [digest for digest, status, *_ in told.calls if status == words.LEFT]
+
     with Claims(path, kind="test") as theirs, Claims(path, kind="test") as ours:
         assert theirs.take(chains[0])
-        thread = threading.Thread(target=unpack, args=(storage, layers), kwargs={"claims": ours})
+        thread = threading.Thread(target=unpack, args=(storage, layers), kwargs={"claims": ours, "told": told})
         thread.start()
+        wait_until(left, "it says that it waits")
         if size > 1:
             wait_until(lambda: list(storage.snapshots.values()), "what nobody is at is begun")
             assert not any(key.endswith(chains[0]) for key in storage.snapshots)
@@ -184,6 +253,7 @@ def test_what_another_process_unpacks_is_waited_for(
         storage.commit(chains[0], "theirs")
         theirs.give_up(chains[0])
         thread.join()
+        assert left() == [layers[0].descriptor.digest]
         assert set(storage.snapshots) == set(chains)
         assert theirs.take(chains[1])
 

@@ -254,6 +254,18 @@ def test_a_full_disk(empty_swapbox: Sandbox, registry: str, size: str, content: 
     assert result.err.lower().count("error") == 1, result.err
 
 
+def test_a_full_disk_while_layers_are_unpacked_in_parallel(empty_swapbox: Sandbox, registry: str) -> None:
+    """What fills the disk goes, whichever process has noticed."""
+    content = [os.urandom(2 << 20) + bytes(range(256)) * (10 << 12) for _ in range(2)]
+    layers = [images.layer_of([images.file(f"big{number}", data)]) for number, data in enumerate(content)]
+    reference = publish.push(registry, "big", "two", images.image_of(layers))
+    small = SmallDisk(empty_swapbox, "12m")
+    files = f"{small.find('big*')}; find {empty_swapbox.root}/content -type f"
+    result = small.run(f"$swapbox --storage-driver overlay pull {reference} >/dev/null; echo $?; {files}")
+    result.fails(0, "no space left on device")
+    assert result.out == "1"
+
+
 @pytest.mark.parametrize("size", ["5m", "12m"], ids=["while receiving", "while unpacking"])
 def test_a_full_disk_under_a_load(empty_swapbox: Sandbox, tmp_path: Path, size: str) -> None:
     image = images.image_of([images.layer_of([images.file("big", os.urandom(8 << 20))], level=1)])

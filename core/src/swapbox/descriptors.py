@@ -92,6 +92,10 @@ class Descriptor(NamedTuple):
             urls=_urls(value.get("urls")),
         )
 
+    def bare(self) -> Descriptor:
+        """Return the descriptor without what may be of any length: annotations, URLs, platform."""
+        return Descriptor(self.media_type, self.digest, self.size)
+
     def to_json(self) -> dict[str, Any]:
         """Return the descriptor object, without empty fields."""
         value: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}

@@ -6,6 +6,7 @@ would have too. They die with this one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import selectors
@@ -15,9 +16,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from swapbox.errors import SwapboxError, Unavailable
+from swapbox.errors import SwapboxError, Unavailable, from_os_error
 from swapbox.images.layers import Feed
-from swapbox.images.unpacker import MESSAGE, Job
+from swapbox.images.unpacker import MESSAGE, Job, failed
 
 _PROGRAM = "import sys; sys.path[:] = {path}; from swapbox.images.unpacker import main; main({fd})"
 
@@ -49,6 +50,7 @@ class Crew:
         self._selector.register(self._grown, selectors.EVENT_READ)
         self._members: list[_Member] = []
         self._feeds: list[Feed] = []
+        self._failed: BaseException | None = None
         try:
             for _ in range(size):
                 self._add()
@@ -78,17 +80,30 @@ class Crew:
     def wait(self, seconds: float | None = None) -> list[Outcome]:
         """Return what has ended, when anything has happened or after so many seconds.
 
-        :raises SwapboxError: what a layer has failed with; those that are under way go on.
+        :raises SwapboxError: what a layer has failed with, after what has ended before was returned; those that
+            are under way go on.
         """
         outcomes: list[Outcome] = []
-        for event, _ in self._selector.select(seconds):
+        for event, _ in self._selector.select(seconds) if self._failed is None else ():
             if event.data is None:
                 os.eventfd_read(self._grown)
             else:
-                outcomes += self._heard(event.data)
+                with self._failure_kept():
+                    outcomes += self._heard(event.data)
         for member in self._members:
-            member.answer()
+            with self._failure_kept():
+                member.answer()
+        if self._failed is not None and not outcomes:
+            raise self._failed
         return outcomes
+
+    @contextlib.contextmanager
+    def _failure_kept(self) -> Iterator[None]:
+        """Keep the first error for the end of :meth:`wait`."""
+        try:
+            yield
+        except Exception as error:
+            self._failed = self._failed or error
 
     def close(self) -> None:
         """End the processes, wherever they are; calling it twice is fine."""
@@ -126,7 +141,7 @@ class Crew:
         elif kind == "warn":
             self._warn(values[0])
         elif kind == "failed":
-            raise values[0]
+            raise failed(*values)
         elif kind == "broken":
             raise Unavailable(f"layer {member.digest} cannot be unpacked: {values[0]}")
         elif kind == "done":
@@ -151,17 +166,12 @@ class _Member:
         self.feed: Feed | None = None
         self.asked: int | None = None
         self.key = ""
-        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            program = _PROGRAM.format(path=sys.path, fd=theirs.fileno())
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", program],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                process_group=0,  # an interrupt from the terminal is for this process, which ends that one
-            )
+        try:
+            self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self._process = _process(theirs)
+        except OSError as error:
+            raise from_os_error(error, "start a process that unpacks layers") from error
 
     @property
     def digest(self) -> str:
@@ -169,9 +179,9 @@ class _Member:
         return self.feed.descriptor.digest if self.feed else ""
 
     def start(self, key: str, job: Job, feed: Feed) -> None:
+        self.key, self.feed = key, feed  # first: errors name the layer
         with feed.open_raw() as file:
             self._send(job, [file.fileno()])
-        self.key, self.feed = key, feed
 
     def answer(self) -> None:
         """Say how many bytes there are, if that is more than the process knows.
@@ -208,8 +218,21 @@ class _Member:
             socket.send_fds(self.socket, [pickle.dumps(message)], fds or [])
         except (BrokenPipeError, ConnectionResetError) as error:
             raise self._died() from error
+        except OSError as error:
+            raise from_os_error(error, f"have layer {self.digest} unpacked") from error
 
     def _died(self) -> SwapboxError:
         code = self._process.wait()
         what = f"layer {self.digest}" if self.feed else "layers"
         return Unavailable(f"the process that unpacks {what} ended with {code}", hint="is there enough memory?")
+
+
+def _process(theirs: socket.socket) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _PROGRAM.format(path=sys.path, fd=theirs.fileno())],
+        pass_fds=[theirs.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        process_group=0,  # an interrupt from the terminal is for this process, which ends that one
+    )

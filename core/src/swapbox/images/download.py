@@ -132,7 +132,7 @@ class Downloads:
 
         Nobody is given bytes of an earlier pull before the whole is verified: the blob starts over then.
         """
-        with self._content.ingest(feed.descriptor, pause=self._pause) as ingest:
+        with self._content.ingest(feed.descriptor, pause=self._leaving(feed, progress)) as ingest:
             taken_up = ingest.offset > 0
             try:
                 self._receive(feed, ingest, progress, grow=_withhold if taken_up else feed.grow)
@@ -214,6 +214,15 @@ class Downloads:
             self._pause(min(delay, 1.0))
             delay -= 1.0
         self._check()
+
+    def _leaving(self, feed: Feed, progress: Progress) -> Callable[[float], None]:
+        """Return what waits for another process that downloads a blob, and says so."""
+
+        def pause(seconds: float) -> None:
+            progress.layer(feed.descriptor.digest, words.LEFT)
+            self._pause(seconds)
+
+        return pause
 
     def _pause(self, seconds: float) -> None:
         self._stop.wait(seconds)

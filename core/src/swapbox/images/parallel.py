@@ -54,6 +54,7 @@ class _Parallel:
         self._waiting = list(steps)
         self._keys: dict[str, Step] = {}
         self._written: dict[str, Outcome] = {}
+        self._left: set[str] = set()
         self._sizes = {step.layer.descriptor.digest: step.layer.descriptor.size for step in steps}
 
     def report(self, digest: str, taken: int) -> None:
@@ -90,14 +91,21 @@ class _Parallel:
                 continue
             if not self._unpacker.claim(step):
                 left_to_others = True
+                self._leave(step)
             elif not self._unpacker.has(step):
                 self._waiting.remove(step)
                 self._unpacker.begin(step)
                 key, _ = self._unpacker.prepare(step, None)
                 self._keys[key] = step
-                work = Work(step.layer.descriptor, step.layer.diff_id, self._unpacker.rules)
+                work = Work(step.layer.descriptor.bare(), step.layer.diff_id, self._unpacker.rules)
                 crew.start(key, Job(work, self._unpacker.target(key), step.parent is not None), feed)
         return left_to_others
+
+    def _leave(self, step: Step) -> None:
+        """Tell, once, that another process is at a step."""
+        if step.chain not in self._left:
+            self._left.add(step.chain)
+            self._progress.layer(step.layer.descriptor.digest, words.LEFT)
 
     def _hear(self, crew: Crew, seconds: float | None) -> None:
         for outcome in crew.wait(seconds):

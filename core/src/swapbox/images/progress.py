@@ -6,6 +6,7 @@ from typing import Protocol
 
 PULLING = "Pulling fs layer"
 WAITING = "Waiting"
+LEFT = "Waiting for another process"
 DOWNLOADING = "Downloading"
 VERIFYING = "Verifying Checksum"
 DOWNLOADED = "Download complete"

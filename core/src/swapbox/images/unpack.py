@@ -152,15 +152,20 @@ class Unpacker:
 
     def unpack(self, step: Step) -> None:
         """Make the committed snapshot, or wait until another process has."""
+        self._await_claim(step)
         self.begin(step)
-        while not self.claim(step):
-            time.sleep(CLAIM_POLL)
         if not self.has(step):
             try:
                 self._attempt(step, direct=self._direct)
             except NeedsLower:
                 self.unpack_mounted(step)
         self.end(step)
+
+    def _await_claim(self, step: Step) -> None:
+        if not self.claim(step):
+            self.progress.layer(step.layer.descriptor.digest, words.LEFT)
+            while not self.claim(step):
+                time.sleep(CLAIM_POLL)
 
     def begin(self, step: Step) -> None:
         """Tell that a layer is being unpacked."""

@@ -22,11 +22,17 @@ from swapbox.linux import syscalls
 MESSAGE = 64 * 1024
 """Bytes of a message at most."""
 
+_TEXT = 4096
+"""Characters of a text in a message at most: it may quote names from the layer, which can be of any length."""
+
 _BUFFER = 256 * 1024
 
 
 class Job(NamedTuple):
-    """A layer, and where it goes."""
+    """A layer, and where it goes.
+
+    :param work: with a descriptor of bounded length: see :meth:`swapbox.descriptors.Descriptor.bare`.
+    """
 
     work: Work
     target: LayerTarget
@@ -63,14 +69,32 @@ def _outcome(job: Job, fd: int, parent: socket.socket) -> tuple[object, ...]:
     except NeedsLower:
         return ("needs lower",)
     except SwapboxError as error:
-        return ("failed", error)
+        return _failure(error)
     except Exception as error:
         return ("broken", f"{type(error).__name__}: {error}")
     return ("done", size)
 
 
+def _failure(error: SwapboxError) -> tuple[object, ...]:
+    """Return the message about an error, with what its cause says: pickle leaves causes out."""
+    cause = error.__cause__
+    number = cause.errno if isinstance(cause, OSError) else None
+    return ("failed", type(error), error.message, error.hint, number)
+
+
+def failed(kind: type[SwapboxError], message: str, hint: str | None, number: int | None) -> SwapboxError:
+    """Return the error that a message ``failed`` is about.
+
+    :param number: the errno of the error that was its cause.
+    """
+    error = kind(message, hint=hint)
+    if number is not None:
+        error.__cause__ = OSError(number, os.strerror(number))
+    return error
+
+
 def _send(parent: socket.socket, message: tuple[Any, ...]) -> None:
-    parent.send(pickle.dumps(message))
+    parent.send(pickle.dumps(tuple(one[:_TEXT] if isinstance(one, str) else one for one in message)))
 
 
 class _Growing(io.RawIOBase):

@@ -51,7 +51,8 @@ def tar(data: bytes, chance: random.Random, other: Other) -> bytes:
     for _ in range(chance.randint(1, 3)):
         match chance.randrange(8):
             case 0 | 1 if members:
-                chance.choice(members)[:BLOCK] = _changed(bytes(chance.choice(members)[:BLOCK]), chance)
+                member = chance.choice(members)
+                member[:BLOCK] = _changed(bytes(member[:BLOCK]), chance)
             case 2 | 3 | 4:
                 members.insert(chance.randint(0, len(members)), _member(chance))
             case 5 if members:
