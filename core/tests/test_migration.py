@@ -15,7 +15,7 @@ from swapbox.drivers.storage import SnapshotInfo
 from swapbox.errors import DataError
 from swapbox.linux import syscalls
 from swapbox.migration.mirror import mirror
-from swapbox.migration.plan import in_order
+from swapbox.migration.plan import built_on, in_order
 from swapbox.migration.trees import tree_digest
 from swapbox.testing.forked import in_mount_namespace
 
@@ -107,6 +107,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "link": lambda root: same_time(root, lambda _: relink(root / "link", "dir/FILE")),
     "device": lambda root: same_time(root, lambda _: renode(root / "null", os.makedev(1, 5))),
     "attribute": lambda root: os.setxattr(root / "set", "user.note", b"two"),
+    "attribute with overlay's name": lambda root: os.setxattr(root / "set", "user.overlay.note", b"one"),
+    "attribute with a name of overlay's own": lambda root: os.setxattr(root / "set", "trusted.overlay.a", b"one"),
     "capability": lambda root: os.removexattr(root / "single", "security.capability"),
     "a name of its own": lambda root: same_time(root, lambda _: part(root / "a-hard")),
     "one name more": lambda root: same_time(root, lambda _: os.link(root / "a-hard", root / "z")),
@@ -210,6 +212,34 @@ def test_a_device_that_overlay_would_take_for_a_deletion_is_refused(tmp_path: Pa
         mirror(one, other, thorough=False)
 
 
+def test_an_attribute_that_the_target_would_take_for_its_own_is_refused(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name / "a").mkdir(parents=True)
+    (tmp_path / "one/a/file").touch()
+    os.setxattr(tmp_path / "one/a/file", "trusted.overlay.opaque", b"y")
+    with opened(tmp_path / "one", tmp_path / "other") as (one, other):
+        with pytest.raises(DataError, match=r"trusted\.overlay\.opaque of 'a/file' cannot be kept"):
+            mirror(one, other, thorough=False, marks="trusted.overlay.")
+        mirror(one, other, thorough=False, marks="user.overlay.")
+        assert tree_digest(one) == tree_digest(other)
+
+
+def test_an_attribute_that_the_target_does_not_take_is_refused(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one/file").touch()
+    os.setxattr(tmp_path / "one/file", "user.note", b"kept")
+
+    def refused() -> str:
+        # ramfs takes none.
+        syscalls.mount("none", tmp_path / "other", "ramfs")
+        with opened(tmp_path / "one", tmp_path / "other") as (one, other), pytest.raises(DataError) as caught:
+            mirror(one, other, thorough=False)
+        return str(caught.value)
+
+    assert in_mount_namespace(refused).startswith("attribute user.note of 'file' cannot be kept: ")
+
+
 def test_a_deep_tree_is_mirrored(tmp_path: Path) -> None:
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
@@ -232,3 +262,5 @@ def test_layers_are_moved_from_the_lowest_up_and_once() -> None:
     assert sorted(order) == sorted(parents)
     assert all(order.index(parent) < order.index(key) for key, parent in parents.items() if parent)
     assert list(in_order(infos, ["top"], only={"base", "top"})) == ["base", "top"]
+    assert built_on(infos, "middle") == ["middle", "top"]
+    assert sorted(built_on(infos, "base")) == ["base", "middle", "other", "top"]

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from swapbox import Engine
+from swapbox.containers.records import Records
 from swapbox.drivers.storage import StorageDriver
 from swapbox.errors import Conflict
 from swapbox.images import garbage
 from swapbox.images.unpack import chain_ids
-from swapbox.migration import service
 from swapbox.migration.service import Migration
 from swapbox.testing import images, publish
 from swapbox.testing.forked import mounted
@@ -95,6 +95,7 @@ def tree_of(engine: Engine, name: str, key: str) -> dict[str, tuple[Any, ...]]:
 
 def set_attributes(top: Path) -> None:
     os.setxattr(top / "new/hard", "user.note", b"kept")
+    os.setxattr(top / "new/hard", "user.overlay.opaque", b"y")  # a mark only where overlay was told to use such
     os.setxattr(top / "bin/busybox", "security.capability", CAPABILITY)
 
 
@@ -132,10 +133,11 @@ def test_a_store_moves_and_its_trees_are_equal(
     before = {key: tree_of(engine, source, key) for key in moved}
     changed = box.ok("diff", "moved")
     assert "D /layers" in changed.splitlines()
+    drivers = sorted(os.listdir(box.root / "storage"))
     assert box.ok("storage", "migrate", "--dry-run", source, target).endswith(
         f"Would move 3 layers and 1 container from {source} to {target}"
     )
-    assert keys(engine, target) == set()
+    assert sorted(os.listdir(box.root / "storage")) == drivers
 
     lines = box.ok("storage", "migrate", source, target).splitlines()
     assert [line.split(":")[0].split()[0] for line in lines[:-1]] == ["Layer"] * 3 + ["Container"]
@@ -168,6 +170,11 @@ def test_one_container_moves_and_the_images_stay(empty_swapbox: Sandbox, engine:
     last = box.ok(*migrate).splitlines()[-1]
     assert last == "Moved 3 layers and 1 container from overlay to vfs; every tree is equal"
     assert box.ok(*migrate).splitlines()[0] == "Container moved: already on vfs"
+    dry = box.ok(*migrate, "--dry-run").splitlines()
+    assert dry == ["Container moved: already on vfs", "Would move 0 layers and 0 containers from overlay to vfs"]
+    whole = box.ok("storage", "migrate", "--dry-run", "overlay", "vfs").splitlines()
+    assert [line.endswith(": already on vfs") for line in whole] == [True] * 3 + [False] * 2
+    assert whole[-1] == "Would move 0 layers and 1 container from overlay to vfs"
     assert tree_of(engine, "vfs", identity) == before
     assert box.ok("diff", "moved") == changed
     assert len(keys(engine, "overlay")) == 4
@@ -235,14 +242,15 @@ def test_a_container_that_is_started_meanwhile_stays_and_runs(
     box.ok("pull", "-q", busybox_ref)
     identity = box.ok("create", "--storage-driver", "overlay", "--network", "none", busybox_ref, "echo", "started")
     starts: list[subprocess.Popen[bytes]] = []
+    real = Records.set_storage
 
-    def start(_directories: object) -> None:
-        if not starts:
-            argv = box.argv("start", "-a", identity)
-            starts.append(subprocess.Popen(argv, env=box.environment, stdout=subprocess.PIPE))
-            wait_until(lambda: engine.records.find(identity).state.monitor, "somebody is about to start it")
+    def start(*arguments: Any) -> bool:
+        argv = box.argv("start", "-a", identity)
+        starts.append(subprocess.Popen(argv, env=box.environment, stdout=subprocess.PIPE))
+        wait_until(lambda: engine.records.find(identity).state.monitor, "somebody is about to start it")
+        return real(*arguments)
 
-    monkeypatch.setattr(service, "make_durable", start)
+    monkeypatch.setattr(Records, "set_storage", start)
     with pytest.raises(Conflict, match="was started or removed while it was moved"):
         Migration(engine, "overlay", "vfs", tell=lambda _step: None).run()
     out, _ = starts[0].communicate()

@@ -190,12 +190,12 @@ def test_an_original_goes_only_when_another_driver_has_the_container(
     assert container.id in keys(engine, "overlay")
 
 
-def leave_behind(engine: Engine, key: str, name: str) -> None:
+def leave_behind(engine: Engine, key: str, name: str, parent: str | None = None) -> None:
     """Leave a container's snapshot on a driver, as a migration that is killed does."""
     engine.close()
 
     def prepare() -> None:
-        driver(engine.reopened(), name).prepare(key, None, labels={OWNER_LABEL: owner()})
+        driver(engine.reopened(), name).prepare(key, parent, labels={OWNER_LABEL: owner()})
 
     Forked(prepare).result()
     assert key in keys(engine, name)
@@ -218,6 +218,31 @@ def test_a_clean_up_leaves_what_a_migration_makes_anew_under_its_eyes(
     monkeypatch.setattr(storage, "walk", listed)
     garbage.collect(engine)
     assert container.id in {snapshot.key for snapshot in real()}
+
+
+def test_a_layer_that_the_target_has_damaged_is_copied_anew_unless_something_else_needs_it(
+    make: Callable[[str], Container], engine: Engine, empty_swapbox: Sandbox
+) -> None:
+    container = make("overlay")
+    chain = container.config.top_chain
+    create = ("create", "--network", "none", "--storage-driver", "vfs", "--name", "other")
+    empty_swapbox.ok(*create, container.config.image, "none")
+    tree = Path(driver(engine, "vfs").view("test-look", chain)[0].source)
+    (tree / "a/1").write_text("")  # as a loss of power may leave it
+    driver(engine, "vfs").remove("test-look")
+    leave_behind(engine, container.id, "vfs", chain)
+
+    refused = empty_swapbox("storage", "migrate", "overlay", "vfs")
+    assert refused.code == 1
+    other = engine.containers.find("other").id
+    assert f"hint: {other} builds on it there: remove that container, or that layer's image" in refused.err
+    assert files(engine, container) == {"a/1": "1", "own": "own"}
+    empty_swapbox.ok("rm", "other")
+    done = empty_swapbox("storage", "migrate", "overlay", "vfs")
+    assert done.code == 0
+    assert f"layer {chain} is another tree on storage driver 'vfs': it is copied anew" in done.err
+    assert files(engine, container) == {"a/1": "1", "own": "own"}
+    assert keys(engine, "overlay") == set()
 
 
 def test_no_clean_up_comes_between_removing_a_leftover_and_making_the_snapshot(

@@ -43,9 +43,10 @@ def migrate(ctx: click.Context, /, source: str, target: str, containers: tuple[s
 
     migration = Migration(engine, source, target, tell=tell)
     if dry_run:
-        plan = migration.plan(containers)
-        _show(migration, plan)
-        click.echo(f"Would move {_counted(len(plan.layers), len(plan.containers))} from {source} to {target}")
+        missing = _show(migration, migration.plan(containers))
+        click.echo(
+            f"Would move {_counted(len(missing.layers), len(missing.containers))} from {source} to {target}"
+        )
         return
     migration.run(containers)
     layers, moved = (sum(step.done and step.kind == kind for step in steps) for kind in ("layer", "container"))
@@ -60,11 +61,17 @@ def _show_step(step: Step, target: str) -> None:
     click.echo(f"{step.kind.title()} {name}: {done}" + f", tree {step.digest}" * bool(step.digest))
 
 
-def _show(migration: Migration, plan: Plan) -> None:
+def _show(migration: Migration, plan: Plan) -> Plan:
+    """Show a plan, and return what of it is still to be moved."""
+    missing = migration.missing(plan)
+    there = f"already on {migration.target_choice.name}"
     for chain in plan.layers:
-        click.echo(f"Layer {_short(chain)}: {human_size(migration.source.usage(chain).size)}")
+        size = human_size(migration.source.usage(chain).size) if chain in missing.layers else there
+        click.echo(f"Layer {_short(chain)}: {size}")
     for container in plan.containers:
-        click.echo(f"Container {container.name}: {human_size(migration.source.usage(container.id).size)}")
+        size = human_size(migration.source.usage(container.id).size) if container in missing.containers else there
+        click.echo(f"Container {container.name}: {size}")
+    return missing
 
 
 def _counted(layers: int, containers: int) -> str:

@@ -24,17 +24,18 @@ _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
 
 
-def mirror(source: int, target: int, *, thorough: bool) -> None:
+def mirror(source: int, target: int, *, thorough: bool, marks: str | None = None) -> None:
     """Make the tree of one directory equal to that of another; nobody else changes either.
 
     :param source: descriptor of the directory to copy; ``target`` of the one to change.
     :param thorough: compare the content of files that look alike, too; else what has the same size, time, owner,
         mode and attributes is taken to be the same.
+    :param marks: how names of attributes begin that the target would take for its own: an error.
     :raises OSError: something cannot be read or written.
     :raises DataError: something cannot be kept.
     """
     with Descent(source) as here, Descent(target) as there:
-        _Mirror(here, there, target, _regrouped(source, target), thorough=thorough).run()
+        _Mirror(here, there, target, _regrouped(source, target), thorough=thorough, marks=marks).run()
 
 
 def _regrouped(source: int, target: int) -> set[bytes]:
@@ -55,13 +56,21 @@ class _Mirror:
     """``here`` and ``there`` are always in the same place of either tree."""
 
     def __init__(
-        self, here: Descent, there: Descent, target: int, regrouped: set[bytes], *, thorough: bool
+        self,
+        here: Descent,
+        there: Descent,
+        target: int,
+        regrouped: set[bytes],
+        *,
+        thorough: bool,
+        marks: str | None,
     ) -> None:
         self._here = here
         self._there = there
         self._target = target
         self._regrouped = regrouped
         self._thorough = thorough
+        self._marks = marks
         self._path = b""
         self._links: dict[tuple[int, int], bytes] = {}
 
@@ -189,8 +198,19 @@ class _Mirror:
             os.removexattr(there, key, follow_symlinks=False)
         for key, value in wanted.items():
             if present.get(key) != value:
-                os.setxattr(there, key, value, follow_symlinks=False)
+                self._set_attribute(name, key, value)
         os.utime(there, ns=(info.st_atime_ns, info.st_mtime_ns), follow_symlinks=False)
+
+    def _set_attribute(self, name: bytes, key: str, value: bytes) -> None:
+        try:
+            if self._marks is not None and key.startswith(self._marks):
+                raise OSError(errno.ENOTSUP, "overlay would take it for a mark of its own")
+            os.setxattr(place(self._there.fd, name), key, value, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.EPERM):
+                raise
+            shown = os.fsdecode(b"/".join(part for part in (self._path, name) if part not in (b"", b".")))
+            raise DataError(f"attribute {key} of {shown!r} cannot be kept: {error.strerror}") from error
 
 
 def _look(info: os.stat_result) -> tuple[int, ...]:

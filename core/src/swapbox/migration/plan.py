@@ -56,6 +56,12 @@ def is_nobodys(info: SnapshotInfo) -> bool:
     return OWNER_LABEL in info.labels and is_gone(info.labels[OWNER_LABEL])
 
 
+def built_on(infos: Mapping[str, SnapshotInfo], base: str) -> list[str]:
+    """Return a snapshot and all that build on it, parents before children."""
+    above = [key for key in infos if base in in_order(infos, [key])]
+    return list(in_order(infos, above, only=set(above)))
+
+
 def in_order(
     infos: Mapping[str, SnapshotInfo], wanted: Iterable[str | None], *, only: set[str] | None = None
 ) -> dict[str, None]:

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, cast
 
 from swapbox.containers.files import container_lock
 from swapbox.containers.inside import mounted
-from swapbox.drivers.storage import DirectWriter, Mount
+from swapbox.drivers.storage import DirectWriter, Mount, SnapshotInfo
 from swapbox.errors import Conflict, DataError, InvalidInput, NotFound, SwapboxError
-from swapbox.images.garbage import removal_lock, remove_snapshots
+from swapbox.images.garbage import collect, removal_lock, remove_snapshots
 from swapbox.images.lease import Lease
 from swapbox.images.rooted import RootedTree, clear
 from swapbox.migration.emptying import Emptying
 from swapbox.migration.mirror import mirror
-from swapbox.migration.plan import Plan, Step, in_order, refuse_busy
+from swapbox.migration.plan import Plan, Step, built_on, in_order, refuse_busy
 from swapbox.migration.safety import AGAIN, alone, border, make_durable
 from swapbox.migration.trees import tree_digest
 from swapbox.store.owners import OWNER_LABEL, owner
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from swapbox.drivers.storage import StorageDriver
     from swapbox.engine import Engine
     from swapbox.plugins.selection import Choice
+
+_MARKS = {"remove": None, "overlay": "trusted.overlay.", "overlay-user": "user.overlay."}
 
 
 class Migration:
@@ -57,9 +59,18 @@ class Migration:
         self._engine = engine
         self._choices = tuple(engine.selector.choose("storage", name=name) for name in (source, target))
         self._tell = tell
-        self.source: StorageDriver
-        self.target: StorageDriver
-        self.source, self.target = map(engine.selector.open_choice, self._choices)
+
+    # Opened when needed: that makes a driver's directory, and who only looks makes none.
+
+    @property
+    def source(self) -> StorageDriver:
+        """The driver that has what is to be moved."""
+        return cast("StorageDriver", self._engine.selector.open_choice(self._choices[0]))
+
+    @property
+    def target(self) -> StorageDriver:
+        """The driver that is to have it."""
+        return cast("StorageDriver", self._engine.selector.open_choice(self._choices[1]))
 
     @property
     def _durable(self) -> tuple[Path, ...]:
@@ -78,14 +89,24 @@ class Migration:
         :raises Conflict: one of them runs, or another driver has it.
         """
         containers = self._named(names) if names else self._containers()
+        there = self.target_choice.name
         for container in containers:
-            refuse_busy(container)
-        infos = {info.key: info for info in self.source.walk()}
+            if container.config.storage != there:
+                refuse_busy(container)
+        infos = self._infos(self._choices[0])
         wanted = [infos[one.id].parent for one in containers if one.id in infos]
         if not names:
             rows = self._engine.database.rows("SELECT DISTINCT chain FROM image_chains ORDER BY chain")
             wanted += [row["chain"] for row in rows]
         return Plan(tuple(in_order(infos, wanted)), tuple(containers))
+
+    def missing(self, plan: Plan) -> Plan:
+        """Return what of a plan the target does not have yet."""
+        there, target = self._infos(self._choices[1]), self.target_choice.name
+        return Plan(
+            tuple(chain for chain in plan.layers if chain not in there),
+            tuple(container for container in plan.containers if container.config.storage != target),
+        )
 
     def run(self, names: Sequence[str] = ()) -> Plan:
         """Move all of the source, or the containers that are named; return what was moved.
@@ -99,7 +120,7 @@ class Migration:
                 plan = self.plan(names)
                 for chain in plan.layers:
                     lease.take(chain)
-                    self._move_layer(chain)
+                    self._move_layer(chain, plan)
                 for container in plan.containers:
                     self._move_container(container)
                 if not names:
@@ -109,6 +130,12 @@ class Migration:
         return plan
 
     # -- what there is --------------------------------------------------------------------------------------------
+
+    def _infos(self, choice: Choice) -> dict[str, SnapshotInfo]:
+        if not self._engine.paths.driver("storage", choice.name).is_dir():
+            return {}
+        driver = cast("StorageDriver", self._engine.selector.open_choice(choice))
+        return {info.key: info for info in driver.walk()}
 
     def _containers(self) -> list[Container]:
         found = []
@@ -129,15 +156,16 @@ class Migration:
 
     # -- moving ---------------------------------------------------------------------------------------------------
 
-    def _move_layer(self, chain: str) -> None:
+    def _move_layer(self, chain: str, plan: Plan) -> None:
         info = self.source.stat(chain)
         with self._viewed(self.source, chain) as fd:
             with border(f"read layer {chain}"):
                 digest = tree_digest(fd)
             there = _has(self.target, chain)
-            if there:
-                self._compare(chain, fd, digest)
-            else:
+            if there and not self._is_same(chain, fd, digest):
+                self._remove_damaged(chain, plan)
+                there = False
+            if not there:
                 key = f"migrate-{os.urandom(8).hex()} {chain}"
                 labels = {name: value for name, value in info.labels.items() if name != OWNER_LABEL}
                 with self._discarded_on_failure(key):
@@ -146,18 +174,33 @@ class Migration:
                     self.target.commit(chain, key, labels=labels)
         self._tell(Step("layer", chain, digest, not there))
 
-    def _compare(self, chain: str, fd: int, digest: str) -> None:
-        """Require that the target's layer is the same; two unpackings may differ in times of directories alone."""
+    def _is_same(self, chain: str, fd: int, digest: str) -> bool:
+        """Say whether the target's layer is the same; two unpackings may differ in times of directories alone."""
         with self._viewed(self.target, chain) as other, border(f"read layer {chain}"):
-            equal = tree_digest(other) == digest or (
+            return tree_digest(other) == digest or (
                 tree_digest(other, directory_times=False) == tree_digest(fd, directory_times=False)
             )
-        if not equal:
-            source, target = (choice.name for choice in self._choices)
+
+    def _remove_damaged(self, chain: str, plan: Plan) -> None:
+        """Remove a layer that the target has otherwise, with those on it that are copied anew as well.
+
+        A disk that lost its power may have one recorded and its files empty.
+
+        :raises DataError: something else builds on it.
+        """
+        target = self.target_choice.name
+        collect(self._engine)  # what a killed migration has left on it
+        with removal_lock(self._engine.paths.root, alone=True):
+            above = built_on({info.key: info for info in self.target.walk()}, chain)
+            kept = [key for key in above if key not in plan.layers]
+            if not kept:
+                remove_snapshots(self.target, reversed(above))
+        if _has(self.target, chain):
             raise DataError(
-                f"layer {chain} is another tree on storage driver {target!r} than on {source!r}",
-                hint=f"remove the images that have it, or pull them again with --storage-driver {target}",
+                f"layer {chain} is another tree on storage driver {target!r} than on {self._choices[0].name!r}",
+                hint=f"{(kept or above)[-1]} builds on it there: remove that container, or that layer's image",
             )
+        self._engine.warn(f"layer {chain} is another tree on storage driver {target!r}: it is copied anew")
 
     def _move_container(self, planned: Container) -> None:
         engine, key, name = self._engine, planned.id, planned.name
@@ -198,9 +241,10 @@ class Migration:
 
     def _copy(self, source: int, digest: str, key: str, what: str) -> None:
         """Give an active snapshot the tree that has this digest, on disk."""
+        marks = self._marks(key)
         for thorough in (False, True):
             with mounted(self._engine, self.target.mounts(key), what) as fd, border(f"copy {what}"):
-                mirror(source, fd, thorough=thorough)
+                mirror(source, fd, thorough=thorough, marks=marks)
             # Mounted anew: what is compared is what everybody will see.
             with mounted(self._engine, self.target.mounts(key), what) as fd, border(f"read {what}"):
                 found = tree_digest(fd)
@@ -211,6 +255,15 @@ class Migration:
             f"{what} is tree {digest} on storage driver {self._choices[0].name!r},"
             f" and {found} on {self.target_choice.name!r}: it stays where it is"
         )
+
+    def _marks(self, key: str) -> str | None:
+        """Return how names of attributes begin that overlay would take for marks, unless its mount sees to it."""
+        if (
+            "direct" not in self.target_choice.offer.spec.capabilities
+            or self.target.mounts(key)[0].type == "overlay"
+        ):
+            return None
+        return _MARKS[cast(DirectWriter, self.target).layer_target(key).whiteouts]
 
     @contextlib.contextmanager
     def _discarded_on_failure(self, key: str) -> Iterator[None]:

@@ -27,7 +27,6 @@ from swapbox.linux.descent import Node, walk
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CHUNK = 1 << 20
 _CAPABILITY = "security.capability"
-_MARKS = ("trusted.overlay.", "user.overlay.")
 
 
 def tree_digest(root: int, *, directory_times: bool = True) -> str:
@@ -57,13 +56,14 @@ def is_linked(info: os.stat_result) -> bool:
 def attributes(path: bytes) -> dict[str, bytes]:
     """Return the extended attributes that belong to a file, by name.
 
-    Of the namespace ``security`` that is the capabilities alone: the others are the host's policy. Nor do the
-    marks belong to it by which overlay keeps its books.
+    Of the namespace ``security`` that is the capabilities alone: the others are the host's policy. The marks by
+    which overlay keeps its books are not among them, as its mounts do not show them; where such a name is seen, it
+    is an attribute like any other.
     """
     return {
         name: os.getxattr(path, name, follow_symlinks=False)
         for name in sorted(os.listxattr(path, follow_symlinks=False))
-        if not name.startswith(_MARKS) and (name == _CAPABILITY or not name.startswith("security."))
+        if name == _CAPABILITY or not name.startswith("security.")
     }
 
 
