@@ -91,33 +91,36 @@ def is_locked(path: Path) -> bool:
 
 
 @BOTH_WAYS
-@pytest.mark.parametrize("done", [False, True])
-def test_ctrl_c_around_the_moment_that_decides_loses_nothing(
+@pytest.mark.parametrize("moment", ["before set_storage", "after set_storage", "before commit", "after commit"])
+def test_ctrl_c_around_the_moments_that_decide_loses_nothing(
     make: Callable[[str], Container],
     engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
     source: str,
     target: str,
-    done: bool,
+    moment: str,
 ) -> None:
     container = make(source)
     before = files(engine, container)
-    real = Records.set_storage
+    when, name = moment.split()
+    owner: Any = Records if name == "set_storage" else type(driver(engine, target))
+    real = getattr(owner, name)
 
-    def interrupted(self: Records, *arguments: str) -> bool:
-        if done:
-            real(self, *arguments)
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        if when == "after":
+            real(*arguments, **options)
         raise KeyboardInterrupt
 
     def cut_short() -> str:
-        monkeypatch.setattr(Records, "set_storage", interrupted)
+        monkeypatch.setattr(owner, name, interrupted)
         with pytest.raises(KeyboardInterrupt):
             migrate(engine.reopened(), source, target)
         return "interrupted"
 
     engine.close()
     assert Forked(cut_short).result() == "interrupted"
-    assert engine.containers.find("moved").config.storage == (target if done else source)
+    home = target if moment == "after set_storage" else source
+    assert engine.containers.find("moved").config.storage == home
     assert files(engine, container) == before
     garbage.collect(engine)
     assert files(engine, container) == before

@@ -74,7 +74,9 @@ class Emptying:
         needed = {row["item"] for row in database.rows(_NEEDED)} - moved
         needed |= {row["resource"] for row in database.rows("SELECT resource FROM leases")}
         free = [key for key in infos if infos[key].kind == "committed" and key not in needed]
-        self._remove_originals(
-            info.key for info in infos.values() if info.kind != "committed" and is_nobodys(info)
-        )
+        # Who has made an original may be alive; what a container does not use any more is nobody's all the same.
+        moved_before = database.rows("SELECT id FROM containers WHERE storage != ?", (self._name,))
+        elsewhere = {row["id"] for row in moved_before}
+        active = [info for info in infos.values() if info.kind != "committed"]
+        self._remove_originals(info.key for info in active if info.key in elsewhere or is_nobodys(info))
         remove_snapshots(self._source, reversed(list(in_order(infos, free, only=set(free)))))
