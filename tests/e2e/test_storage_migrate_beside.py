@@ -148,6 +148,33 @@ def test_who_has_read_the_record_before_the_move_finds_the_files_where_they_are(
     assert keys(engine, source) == set()
 
 
+def test_what_is_created_and_cleaned_up_meanwhile_stays_whole(
+    make: Callable[[str], Container],
+    engine: Engine,
+    empty_swapbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    container = make("overlay")
+    real = Records.set_storage
+
+    def beside(*arguments: Any) -> bool:
+        garbage.collect(engine)
+        options = ("--storage-driver", "overlay", "--network", "none", "--name", "new")
+        empty_swapbox.ok("create", *options, container.config.image, "none")
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Records, "set_storage", beside)
+        with pytest.raises(Conflict, match=r"storage driver 'overlay' still has .* it is new, or in use"):
+            migrate(engine, "overlay", "vfs")
+    new = engine.containers.find("new")
+    assert files(engine, container) == {"a/1": "1", "own": "own"}
+    assert files(engine, new) == {"a/1": "1"}
+    migrate(engine, "overlay", "vfs")
+    assert files(engine, new) == {"a/1": "1"}
+    assert keys(engine, "overlay") == set()
+
+
 def test_the_original_stays_while_its_files_are_read(
     make: Callable[[str], Container], engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
