@@ -44,7 +44,7 @@ COPY = "swapbox.volumes.copying"
 MAKING = [f"{RECORDS}.add", f"{DRIVER}:Driver.create", f"{DRIVER}:_fill", f"{DRIVER}:_rename_new"]
 MAKING += [f"{RECORDS}.set_state", f"{RECORDS}.use"]
 FILLING = [f"{MOUNTS}:settle", f"{MOUNTS}:fill", f"{MOUNTS}:copy_into"]
-FILLING += [f"{COPY}:_copy_metadata", f"{COPY}:_copy_data"]
+FILLING += [f"{COPY}:_copy_metadata", f"{COPY}:copy_data"]
 ENDING = [f"{MOUNTS}:mounted", f"{MOUNTS}:tell_unmounted", f"{MOUNTS}:unmount", f"{MOUNTS}:release"]
 REMOVING = [f"{RECORDS}.set_state", f"{DRIVER}:Driver.remove", f"{DRIVER}:remove_tree", f"{RECORDS}.remove"]
 
