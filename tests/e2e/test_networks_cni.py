@@ -194,7 +194,8 @@ def test_containers_that_start_at_once_get_addresses_of_their_own(world: World) 
 
 def test_a_container_is_connected_by_ptp_and_by_macvlan(world: World) -> None:
     (cable,) = (name for name in world.host.links() if name.startswith("cable"))
-    world.make_list("wire", {"type": "ptp", "ipMasq": True, "ipam": world.ipam("10.26.0.0/24")})
+    two = {**world.ipam("10.26.0.0/24"), "ranges": [[{"subnet": f"10.26.{one}.0/24"}] for one in (0, 1)]}
+    world.make_list("wire", {"type": "ptp", "ipMasq": True, "ipam": two})
     world.make_list("lan", {"type": "macvlan", "master": cable, "ipam": world.ipam("10.231.7.128/25")})
     script = "route -n | grep -q eth0 && ping -c 1 -W 5 10.231.7.2"
     for name in ("wire", "lan"):

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from swapbox.drivers.network import Connection, Endpoint, Network, PublishedPort, Resolving
-from swapbox.errors import InvalidInput, NotFound, SwapboxError, Unavailable, Unsupported
+from swapbox.errors import DataError, InvalidInput, NotFound, SwapboxError, Unavailable, Unsupported
 from swapbox.testing.process import wait_until
+from swapbox_network_cni import links, program
 from swapbox_network_cni.driver import Driver
 from swapbox_network_cni.lists import read
 from swapbox_network_cni.results import connection
@@ -48,11 +49,11 @@ class Plugins:
         self.endpoint = Endpoint("cd" * 32, self.network, "ef" * 32, "web")
         self.driver = self.open()
 
-    def open(self) -> Driver:
+    def open(self, *, gc: bool = False) -> Driver:
         """Return a driver as another process would have it."""
         run = self.directory / "run"
         bins = f"{self.directory}/nothing:{self.directory}/bin"
-        return Driver(self.directory / "root", run, conf_dir=str(self.directory), bin_dirs=bins)
+        return Driver(self.directory / "root", run, conf_dir=str(self.directory), bin_dirs=bins, gc=gc)
 
     def install(self, name: str) -> None:
         """Install a plugin."""
@@ -182,6 +183,39 @@ class TestConnecting:
         assert plugins.told("DEL-second")["prevResult"]["said"] == "first"
         assert plugins.attachments() == []
 
+    def test_an_address_is_the_same_however_it_is_written(self, plugins: Plugins) -> None:
+        plugins.does("ADD", "second", 'echo \'{"ips": [{"address": "fd00::9/64"}]}\'; exit 0')
+        got = plugins.driver.connect(NETNS, plugins.endpoint._replace(addresses=("fd00:0:0::9",)))
+        assert got.addresses == ("fd00::9/64",)
+
+    def test_a_plugin_that_hangs_is_killed_with_all_that_it_has_started(
+        self, plugins: Plugins, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gate = plugins.directory / "gate"
+        os.mkfifo(gate)
+        plugins.does("ADD", "second", f"(read line < {gate}); exit 0")
+        monkeypatch.setattr(program, "_SECONDS", 0.5)
+        with pytest.raises(Unavailable, match=r"second: ADD has not ended within 0\.5 seconds"):
+            plugins.driver.connect(NETNS, plugins.endpoint)
+        assert plugins.attachments() == []
+        with pytest.raises(OSError, match="No such device or address"):  # so nobody reads
+            os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+
+    def test_a_bridge_that_was_not_made_is_not_ours(
+        self, plugins: Plugins, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plugins.install("bridge")
+        plugins.make_list({"type": "bridge", "bridge": "nobodys0"})
+        plugins.does("ADD", "bridge", "exit 1")
+        with pytest.raises(Unavailable):
+            plugins.driver.connect(NETNS, plugins.endpoint)
+        marks = plugins.directory / "run/bridges"
+        assert list(marks.iterdir()) == []
+        monkeypatch.setattr(links, "exists", lambda name: True)
+        (marks / f"nobodys0@{plugins.network.id}").touch()
+        links.Bridges(plugins.directory / "run").note(plugins.network, [{"type": "bridge", "bridge": "n*0"}])
+        assert [path.name for path in marks.iterdir()] == [f"nobodys0@{plugins.network.id}"]
+
     def test_an_option_cannot_become_two_arguments(self, plugins: Plugins) -> None:
         with pytest.raises(InvalidInput):
             plugins.driver.connect(NETNS, plugins.endpoint._replace(options={"A": "1;IP=10.0.0.1"}))
@@ -225,7 +259,8 @@ class TestDisconnecting:
         wait_until(here.exists, "the plugin runs")
         os.kill(starter, signal.SIGKILL)
         os.waitpid(starter, 0)
-        cleanup = threading.Thread(target=plugins.open().reconcile, args=([plugins.network], list))
+        assert plugins.open().reconcile([plugins.network], list) == 0  # others wait for who does this
+        cleanup = threading.Thread(target=plugins.open().disconnect, args=(None, plugins.endpoint))
         cleanup.start()
         assert plugins.calls() == ["ADD-first"]
         gate.write_text("go\n")
@@ -233,6 +268,56 @@ class TestDisconnecting:
         assert plugins.calls() == ["DEL-second", "DEL-first"]
         assert plugins.told("DEL-first")["prevResult"]["said"] == "first"
         assert plugins.attachments() == []
+
+    def test_what_a_plugin_leaves_running_keeps_nobody_from_undoing(self, plugins: Plugins) -> None:
+        pid = plugins.directory / "pid"
+        plugins.does("ADD", "first", f"sleep 100 & echo $! > {pid}\n")
+        plugins.driver.connect(NETNS, plugins.endpoint)
+        try:
+            assert plugins.driver.reconcile([plugins.network], list) == 1
+        finally:
+            os.kill(int(pid.read_text()), signal.SIGKILL)
+        assert plugins.attachments() == []
+
+    @pytest.mark.parametrize("text", ["{", "[]", "7", "{}", '{"plugins": 7}', "PLUGINS", "CAPABILITIES"])
+    def test_a_damaged_attachment_is_named_and_stops_nothing_else(self, plugins: Plugins, text: str) -> None:
+        bad = plugins.endpoint._replace(id="00" * 32)
+        for endpoint in (bad, plugins.endpoint):
+            plugins.driver.connect(NETNS, endpoint)
+        path = plugins.directory / "root/attachments" / bad.id / "attachment.json"
+        fields = json.loads(path.read_text())
+        wrong = {"PLUGINS": {**fields, "plugins": {}}, "CAPABILITIES": {**fields, "capabilities": 7}}
+        path.write_text(json.dumps(wrong[text]) if text in wrong else text)
+        (path.parent.parent / "stray").touch()
+        for act in (
+            lambda: plugins.driver.disconnect(None, bad),
+            lambda: plugins.driver.check(NETNS, bad),
+            lambda: plugins.driver.reconcile([plugins.network], list),
+        ):
+            with pytest.raises(DataError, match=str(path)):
+                act()
+        assert plugins.attachments() == [bad.id, "stray"]
+        plugins.driver.remove_network(plugins.network)
+
+    def test_what_another_version_has_written_more_is_left_out(self, plugins: Plugins) -> None:
+        plugins.driver.connect(NETNS, plugins.endpoint)
+        path = plugins.directory / "root/attachments" / plugins.endpoint.id / "attachment.json"
+        fields = json.loads(path.read_text())
+        path.write_text(json.dumps({**fields, "new": 1, "plugins": {**fields["plugins"], "new": 1}}))
+        plugins.driver.disconnect(None, plugins.endpoint)
+        assert plugins.attachments() == []
+
+    def test_an_error_of_the_system_is_one_of_ours(self, plugins: Plugins) -> None:
+        (plugins.directory / "root").mkdir()
+        (plugins.directory / "root/attachments").touch()
+        for act in (
+            lambda: plugins.driver.reconcile([plugins.network], list),
+            lambda: plugins.driver.remove_network(plugins.network),
+            lambda: plugins.driver.disconnect(None, plugins.endpoint),
+            lambda: plugins.driver.check(NETNS, plugins.endpoint),
+        ):
+            with pytest.raises(SwapboxError, match="root/attachments"):
+                act()
 
     def test_what_was_only_begun_to_be_written_down_is_forgotten(self, plugins: Plugins) -> None:
         (plugins.directory / "root/attachments/half").mkdir(parents=True)
@@ -254,16 +339,24 @@ class TestCollecting:
         for endpoint in (plugins.endpoint, dead):
             plugins.driver.connect(NETNS, endpoint)
         plugins.calls()
-        assert plugins.driver.reconcile([plugins.network], lambda: [plugins.endpoint]) == 1
+        driver = plugins.open(gc=True)
+        assert driver.reconcile([plugins.network], lambda: [plugins.endpoint]) == 1
         assert plugins.calls() == ["DEL-second", "DEL-first", "GC-first", "GC-second"]
         valid = [{"containerID": plugins.endpoint.id, "ifname": "eth0"}]
         assert plugins.told("GC-first")["cni.dev/valid-attachments"] == valid
 
-    @pytest.mark.parametrize("fields", [{"cniVersion": "1.0.0"}, {"cniVersion": "1.1.0", "disableGC": True}])
-    def test_others_are_not_asked_to(self, plugins: Plugins, fields: dict[str, Any]) -> None:
+    @pytest.mark.parametrize(
+        ("gc", "fields"),
+        [
+            (True, {"cniVersion": "1.0.0"}),
+            (True, {"cniVersion": "1.1.0", "disableGC": True}),
+            (False, {"cniVersion": "1.1.0"}),
+        ],
+    )
+    def test_others_are_not_asked_to(self, plugins: Plugins, fields: dict[str, Any], *, gc: bool) -> None:
         plugins.make_list(**fields)
         plugins.driver.connect(NETNS, plugins.endpoint)
-        plugins.driver.reconcile([plugins.network], lambda: [plugins.endpoint])
+        plugins.open(gc=gc).reconcile([plugins.network], lambda: [plugins.endpoint])
         assert plugins.calls() == ["ADD-first", "ADD-second"]
 
 

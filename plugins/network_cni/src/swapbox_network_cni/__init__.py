@@ -26,6 +26,7 @@ def swapbox_network_drivers() -> Iterator[NetworkDriverSpec]:
         options=(
             Option("conf-dir", "Where configuration lists are found by name.", _CONF_DIR),
             Option("bin-dir", "Where plugins are: directories, separated by colons.", _BIN_DIR),
+            Option("gc", "Clean-up frees what others hold by the same lists, too (GC): true or false.", "false"),
         ),
     )
 
@@ -38,7 +39,20 @@ def _open(context: DriverContext) -> NetworkDriver:
         context.run_root,
         conf_dir=context.options.get("conf-dir", _CONF_DIR),
         bin_dirs=context.options.get("bin-dir", _BIN_DIR),
+        gc=_truth(context.options.get("gc", "false")),
     )
+
+
+def _truth(value: str) -> bool:
+    """Read the option ``gc``.
+
+    :raises InvalidInput: it is neither word.
+    """
+    if value not in ("true", "false"):
+        from swapbox.errors import InvalidInput
+
+        raise InvalidInput(f"invalid value of gc in [options.network.cni]: {value!r}", hint="use true or false")
+    return value == "true"
 
 
 def _probe(context: DriverContext) -> ProbeResult:

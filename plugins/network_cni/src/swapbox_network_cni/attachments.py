@@ -7,6 +7,8 @@
 
 Who works on an attachment holds a lock on its directory, and each plugin holds it, too: one whose starter was
 killed goes on, nobody undoes what it is doing before it has ended, and then its result is there.
+What a plugin leaves running has that descriptor, too: so the lock is given up, not only closed, once all
+have ended.
 """
 
 from __future__ import annotations
@@ -20,11 +22,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from swapbox.errors import Unavailable
+from swapbox.errors import DataError, Unavailable
 from swapbox_network_cni.lists import PluginList
 
 _ATTACHMENT = "attachment.json"
-_SECONDS, _STEP = 30.0, 0.01
+PATIENCE = 30.0
+"""Seconds to wait for a plugin that somebody else has started."""
+
+_STEP = 0.01
+
+
+class Busy(Unavailable):
+    """A plugin is at work on an attachment."""
 
 
 class Attachment(NamedTuple):
@@ -55,12 +64,20 @@ class Place:
         self.lock = lock
 
     def read(self) -> Attachment | None:
-        """Return the attachment; None when nothing was done yet."""
+        """Return the attachment; None when nothing was done yet.
+
+        :raises DataError: it is damaged.
+        """
+        path = self._path / _ATTACHMENT
         try:
-            fields = json.loads((self._path / _ATTACHMENT).read_bytes())
+            return _attachment(json.loads(path.read_bytes()))
         except FileNotFoundError:
             return None
-        return Attachment(**{**fields, "plugins": PluginList.from_json(fields["plugins"])})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(
+                f"CNI attachment {path} is damaged: {error or type(error).__name__}",
+                hint=f"undo by hand what its plugins have made, then remove {self._path}",
+            ) from None
 
     def result(self) -> Any:
         """Return the result of the last plugin that had one, None when none did."""
@@ -113,7 +130,8 @@ class Attachments:
     def names(self) -> list[str]:
         """Return the endpoints that have one, perhaps half made."""
         try:
-            return sorted(os.listdir(self._root))
+            with os.scandir(self._root) as found:
+                return sorted(one.name for one in found if one.is_dir(follow_symlinks=False))
         except FileNotFoundError:
             return []
 
@@ -129,8 +147,12 @@ class Attachments:
                     return
 
     @contextlib.contextmanager
-    def found(self, endpoint: str) -> Iterator[Place | None]:
-        """Yield the place of an attachment when nobody else is at it; None when there is none."""
+    def found(self, endpoint: str, *, seconds: float = PATIENCE) -> Iterator[Place | None]:
+        """Yield the place of an attachment when nobody else is at it; None when there is none.
+
+        :param seconds: how long to wait for who is at it.
+        :raises Busy: that was not enough: nobody shall hang with a plugin that hangs.
+        """
         path = self._root / endpoint
         try:
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -138,8 +160,13 @@ class Attachments:
             yield None
             return
         try:
-            _wait_for(lock, endpoint)
-            yield Place(path, lock) if _is(path, lock) else None
+            _wait_for(lock, endpoint, seconds)
+            try:
+                yield Place(path, lock) if _is(path, lock) else None
+            except Exception:  # with any other, a plugin may be running yet: it keeps the lock
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                raise
+            fcntl.flock(lock, fcntl.LOCK_UN)
         finally:
             os.close(lock)
 
@@ -148,20 +175,28 @@ class Attachments:
         return Place(self._root / endpoint, -1).read()
 
 
-def _wait_for(lock: int, endpoint: str) -> None:
+def _attachment(fields: Mapping[str, Any]) -> Attachment:
+    """Return what :meth:`Place.write` has written, perhaps as another version: what it has more is left out."""
+    known = {name: fields[name] for name in Attachment._fields}
+    if not isinstance(known["capabilities"], dict):
+        raise TypeError("capabilities are no object")
+    return Attachment(**{**known, "plugins": PluginList.from_json(known["plugins"])})
+
+
+def _wait_for(lock: int, endpoint: str, seconds: float) -> None:
     """Take a lock.
 
-    :raises Unavailable: a plugin that hangs has it: nobody shall hang with it.
+    :raises Busy: it takes longer.
     """
-    end = time.monotonic() + _SECONDS
+    end = time.monotonic() + seconds
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > end:
-                raise Unavailable(
+                raise Busy(
                     f"a CNI plugin is at work on endpoint {endpoint}",
-                    hint=f"it has not ended within {_SECONDS:g} seconds; look for it with ps(1)",
+                    hint=f"it has not ended within {seconds:g} seconds; look for it with ps(1)",
                 ) from None
             time.sleep(_STEP)
         else:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from swapbox.drivers.network import Connection, Endpoint, NamespaceMode, Network
-from swapbox.errors import InvalidInput, NotFound, SwapboxError, Unsupported, from_os_error
+from swapbox.errors import DataError, InvalidInput, NotFound, SwapboxError, Unsupported, from_os_error
 from swapbox_network_cni import links, results, verbs
-from swapbox_network_cni.attachments import Attachment, Attachments, Place
+from swapbox_network_cni.attachments import PATIENCE, Attachment, Attachments, Busy, Place
 from swapbox_network_cni.lists import PluginList, of_network
 from swapbox_network_cni.program import Plugins
 
@@ -24,11 +24,13 @@ class Driver:
     :param run_root: where bridges are kept that plugins have made.
     :param conf_dir: where lists are found by name.
     :param bin_dirs: where plugins are, separated by colons.
+    :param gc: nobody else uses the lists: what no attachment below ``root`` holds is nobody's.
     """
 
-    def __init__(self, root: Path, run_root: Path, *, conf_dir: str, bin_dirs: str) -> None:
+    def __init__(self, root: Path, run_root: Path, *, conf_dir: str, bin_dirs: str, gc: bool = False) -> None:
         self._root = root
         self._conf_dir = conf_dir
+        self._gc = gc
         self._plugins = Plugins(bin_dirs)
         self._attachments = Attachments(root)
         self._bridges = links.Bridges(run_root)
@@ -50,37 +52,54 @@ class Driver:
 
     def remove_network(self, network: Network) -> None:
         """Disconnect what is still there, and remove the bridges that plugins have made."""
-        for name in self._attachments.names():
+        with _translated(f"remove network {network.name}"):
+            for name in self._attachments.names():
+                if self._network_of(name) == network.id:
+                    self._free(name, keep_links=False)
+            self._bridges.remove(network)
+
+    def _network_of(self, name: str) -> str:
+        """Return the id of an attachment's network; empty when it cannot be read: then it keeps no network."""
+        try:
             attachment = self._attachments.peek(name)
-            if attachment is not None and attachment.network == network.id:
-                self._free(name, keep_links=False)
-        self._bridges.remove(network)
+        except DataError:
+            return ""
+        return attachment.network if attachment is not None else ""
 
     def reconcile(self, networks: Collection[Network], live: Callable[[], Collection[Endpoint]]) -> int:
         """Disconnect the attachments of endpoints that are not alive, and let plugins look what they have left."""
-        before = self._attachments.names()
-        own, alive = {network.id for network in networks}, {endpoint.id for endpoint in live()}
-        freed, failure = 0, None
-        for name in before:
-            if name in alive:
-                continue
-            attachment = self._attachments.peek(name)
-            if attachment is not None and attachment.network not in own:
-                continue
+        with _translated("free what is left of CNI networks"):
+            before = self._attachments.names()
+            own, alive = {network.id for network in networks}, {endpoint.id for endpoint in live()}
+            freed, failure = 0, None
+            for name in before:
+                try:
+                    if name not in alive:
+                        freed += self._free_dead(name, own)
+                except SwapboxError as error:
+                    failure = error
             try:
-                freed += self._free(name, keep_links=True)
+                self._collect(networks)
             except SwapboxError as error:
                 failure = error
+            if failure is not None:
+                raise failure
+            return freed
+
+    def _free_dead(self, name: str, own: Collection[str]) -> int:
+        """Undo an attachment of one of our networks, unless a plugin is at it: others wait for who does this."""
+        attachment = self._attachments.peek(name)
+        if attachment is not None and attachment.network not in own:
+            return 0
         try:
-            self._collect(networks)
-        except SwapboxError as error:
-            failure = error
-        if failure is not None:
-            raise failure
-        return freed
+            return self._free(name, keep_links=True, seconds=0)
+        except Busy:
+            return 0
 
     def _collect(self, networks: Collection[Network]) -> None:
         """Let the plugins of the lists that have GC free what no attachment of ours holds."""
+        if not self._gc:
+            return
         lists = {}
         for network in networks:
             with contextlib.suppress(SwapboxError):  # a list that is gone or wrong now
@@ -88,19 +107,26 @@ class Driver:
                 lists[found.name] = found
         if not any(found.collects for found in lists.values()):
             return
-        with self._adding(fcntl.LOCK_EX):  # an attachment that is being made now must be among the valid ones
+        with self._adding(fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+            if not alone:  # an attachment that is being made now must be among the valid ones: next time, then
+                return
             kept = [one for name in self._attachments.names() if (one := self._attachments.peek(name))]
             for found in lists.values():
                 if found.collects:
                     verbs.collect(self._plugins, found, [(one.endpoint, one.interface) for one in kept])
 
     @contextlib.contextmanager
-    def _adding(self, how: int) -> Iterator[None]:
+    def _adding(self, how: int) -> Iterator[bool]:
+        """Yield whether the lock was taken that everybody has who makes an attachment, in common with others."""
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, how)
-            yield
+            try:
+                fcntl.flock(fd, how)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
         finally:
             os.close(fd)
 
@@ -112,13 +138,16 @@ class Driver:
 
     def connect(self, netns: Path, endpoint: Endpoint) -> Connection:
         """Run ADD of every plugin of the list."""
-        plugins = self._list(endpoint.network)
-        attachment = _attachment(endpoint, plugins)
-        try:
-            with self._adding(fcntl.LOCK_SH), self._attachments.made(endpoint.id) as place:
-                return self._connect(place, attachment, netns, endpoint)
-        except OSError as error:
-            raise from_os_error(error, f"connect to network {endpoint.network.name}") from error
+        with _translated(f"connect to network {endpoint.network.name}"):
+            attachment = _attachment(endpoint, self._list(endpoint.network))
+            try:
+                with self._adding(fcntl.LOCK_SH), self._attachments.made(endpoint.id) as place:
+                    return self._connect(place, attachment, netns, endpoint)
+            except Exception:
+                with self._adding(fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+                    if alone:
+                        self._bridges.forget_unmade(endpoint.network)
+                raise
 
     def _connect(self, place: Place, attachment: Attachment, netns: Path, endpoint: Endpoint) -> Connection:
         self._bridges.note(endpoint.network, attachment.plugins.plugins)
@@ -135,14 +164,16 @@ class Driver:
 
     def disconnect(self, netns: Path | None, endpoint: Endpoint) -> None:
         """Run DEL of every plugin of the list that the endpoint was connected with."""
-        self._free(endpoint.id, netns=str(netns or ""), keep_links=True)
+        with _translated(f"disconnect from network {endpoint.network.name}"):
+            self._free(endpoint.id, netns=str(netns or ""), keep_links=True)
 
-    def _free(self, endpoint: str, *, netns: str = "", keep_links: bool) -> int:
+    def _free(self, endpoint: str, *, netns: str = "", keep_links: bool, seconds: float = PATIENCE) -> int:
         """Undo an attachment; return how many there were.
 
         :param keep_links: the kernel removes pairs of links with the namespace, and nobody waits for that.
+        :param seconds: how long to wait for a plugin that is at it.
         """
-        with self._attachments.found(endpoint) as place:
+        with self._attachments.found(endpoint, seconds=seconds) as place:
             if place is None:
                 return 0
             attachment = place.read()
@@ -159,7 +190,8 @@ class Driver:
 
     def check(self, netns: Path, endpoint: Endpoint) -> None:
         """Run CHECK of every plugin of the list that the endpoint was connected with."""
-        with self._attachments.found(endpoint.id) as place:
+        what = f"check network {endpoint.network.name}"
+        with _translated(what), self._attachments.found(endpoint.id) as place:
             attachment = place.read() if place is not None else None
             if place is None or attachment is None:
                 raise NotFound(f"network {endpoint.network.name}: endpoint {endpoint.id} is not connected")
@@ -167,6 +199,15 @@ class Driver:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+@contextlib.contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    """Raise errors of the system as ours."""
+    try:
+        yield
+    except OSError as error:
+        raise from_os_error(error, doing) from error
 
 
 def _attachment(endpoint: Endpoint, plugins: PluginList) -> Attachment:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import contextlib
 import fcntl
+import glob
 import os
 import socket
 import struct
@@ -97,15 +98,24 @@ class Bridges:
 
     def remove(self, network: Network) -> None:
         """Remove the bridges of a network that have no ports and are no other network's."""
-        for mark in self._marks("*", network.id):
+        for mark in self._directory.glob(f"*@{network.id}"):
             name = mark.name.rpartition("@")[0]
             others = [one for one in self._marks(name) if one != mark]
             if not others and kind(name) == "bridge" and not _has_ports(name):
                 _remove([name])
             mark.unlink(missing_ok=True)
 
-    def _marks(self, name: str, network: str = "*") -> Iterator[Path]:
-        yield from self._directory.glob(f"{name}@{network}")
+    def forget_unmade(self, network: Network) -> None:
+        """Forget the bridges of a network that were not made: whoever makes one of that name is not us.
+
+        To be called while nobody is making one.
+        """
+        for mark in self._directory.glob(f"*@{network.id}"):
+            if not exists(mark.name.rpartition("@")[0]):
+                mark.unlink(missing_ok=True)
+
+    def _marks(self, name: str) -> Iterator[Path]:
+        yield from self._directory.glob(f"{glob.escape(name)}@*")
 
 
 def _has_ports(bridge: str) -> bool:

@@ -65,8 +65,9 @@ class PluginList(NamedTuple):
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> PluginList:
         """Read what :meth:`to_json` has returned."""
-        tuples = {name: tuple(fields[name]) for name in ("plugins", "versions")}
-        return cls(**{**fields, **tuples})
+        known = {name: value for name, value in fields.items() if name in cls._fields}
+        plugins = tuple(_plugin(plugin) for plugin in fields["plugins"])
+        return cls(**{**known, "plugins": plugins, "versions": tuple(fields.get("versions", ()))})
 
     def without_way_out(self) -> PluginList:
         """Return it without the default routes that it asks for: the container's way out is another network."""

@@ -7,22 +7,32 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from swapbox.errors import InvalidInput, NotFound, SwapboxError, Unavailable, Unsupported
 
 _PATH = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"
+
+
+class UnknownContainer(NotFound):
+    """A plugin knows nothing of a container: so it has nothing to undo."""
+
+
 _CLASSES: Mapping[int, type[SwapboxError]] = {
     1: Unsupported,
     2: InvalidInput,
-    3: NotFound,
+    3: UnknownContainer,
     4: InvalidInput,
     6: InvalidInput,
     7: InvalidInput,
 }
 """By the codes of the specification, section 5."""
 _TRY_AGAIN = 11
+_SECONDS = 120.0
+"""How long a plugin may take: one that asks for an address by DHCP takes a minute."""
 _SHOWN = 2000
 """Characters of what a plugin says that is no JSON."""
 
@@ -123,14 +133,34 @@ def _run(
         given = [files[0], files[1] if out is None else out, files[2], *([] if lock is None else [lock])]
         actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(given)]
         try:
-            pid = os.posix_spawn(path, [path], environment, file_actions=actions, setsigmask=())
+            pid = os.posix_spawn(path, [path], environment, file_actions=actions, setpgroup=0, setsigmask=())
         except OSError as error:
             raise Unavailable(f"cannot run CNI plugin {path}: {error.strerror}") from error
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        code = _ended(pid, f"CNI plugin {path}: {environment['CNI_COMMAND']}")
         return code, _content(given[1]), _content(files[2])
     finally:
         for fd in files:
             os.close(fd)
+
+
+def _ended(pid: int, what: str) -> int:
+    """Wait for a program, the leader of its process group, and return its exit code.
+
+    :raises Unavailable: it takes too long, and was killed with all that it had started.
+    """
+    fd = os.pidfd_open(pid)
+    try:
+        ends = select.poll()
+        ends.register(fd, select.POLLIN)
+        in_time = bool(ends.poll(_SECONDS * 1000))
+    finally:
+        os.close(fd)
+    if not in_time:
+        os.killpg(pid, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if not in_time:
+        raise Unavailable(f"{what} has not ended within {_SECONDS:g} seconds")
+    return code
 
 
 def _content(fd: int) -> str:

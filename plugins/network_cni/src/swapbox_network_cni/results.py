@@ -39,9 +39,9 @@ def check(endpoint: Endpoint, got: Connection) -> None:
 
     :raises Unsupported: it did not.
     """
-    bare = {address.partition("/")[0] for address in got.addresses}
+    given = {_packed(address) for address in got.addresses}
     for address in endpoint.addresses:
-        if address.partition("/")[0] not in bare:
+        if _packed(address) not in given:
             raise Unsupported(
                 f"network {endpoint.network.name} does not give the address {address}",
                 hint="a plugin of its list must have the capability ips",
@@ -51,6 +51,12 @@ def check(endpoint: Endpoint, got: Connection) -> None:
             f"network {endpoint.network.name} does not give the MAC address {endpoint.mac_address}",
             hint="a plugin of its list must have the capability mac",
         )
+
+
+def _packed(address: str) -> bytes:
+    """Return an address as it is compared, without its prefix length: there are many ways to write one."""
+    bare = address.partition("/")[0]
+    return socket.inet_pton(socket.AF_INET6 if ":" in bare else socket.AF_INET, bare)
 
 
 def within(result: Result | None, netns: str) -> Result | None:

@@ -1,6 +1,7 @@
 """A network namespace that looks as that of a container did which is gone, for plugins that want to see it.
 
-It is made with the ioctls of netdevice(7) and of bridges, which know all that is needed: a link with addresses.
+It has one link, a bridge, made with an ioctl. Its addresses are given by rtnetlink(7): the ioctls of netdevice(7)
+know one IPv4 address of a link only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Iterable, Iterator
 from swapbox.errors import from_os_error
 from swapbox.linux import syscalls
 
-_SIOCBRADDBR, _SIOCSIFADDR, _SIOCSIFNETMASK = 0x89A0, 0x8916, 0x891C
+_SIOCBRADDBR = 0x89A0
+_RTM_NEWADDR, _IFA_ADDRESS, _IFA_LOCAL = 20, 1, 2
+_REQUEST, _ACK, _REPLACE, _CREATE = 0x1, 0x4, 0x100, 0x400
 
 
 @contextlib.contextmanager
@@ -48,21 +51,27 @@ def _made(interface: str, addresses: Iterable[str]) -> int:
 
 
 def _add_link(interface: str, addresses: Iterable[str]) -> None:
-    name = os.fsencode(interface)[:15]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        fcntl.ioctl(sock, _SIOCBRADDBR, name + b"\0")
-        for text in addresses:
-            address, _, prefix = text.partition("/")
-            if ":" in address:
-                with contextlib.suppress(OSError):  # a host without IPv6 has no rules for it
-                    _add_wide(interface, address, int(prefix))
-                continue
-            mask = (0xFFFFFFFF << (32 - int(prefix)) & 0xFFFFFFFF).to_bytes(4, "big")
-            for request, value in ((_SIOCSIFADDR, socket.inet_aton(address)), (_SIOCSIFNETMASK, mask)):
-                fcntl.ioctl(sock, request, struct.pack("16sHH4s16x", name, socket.AF_INET, 0, value))
+        fcntl.ioctl(sock, _SIOCBRADDBR, os.fsencode(interface)[:15] + b"\0")
+    index = socket.if_nametoindex(interface)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+        for address in addresses:
+            try:
+                _add_address(sock, index, address)
+            except OSError:
+                if ":" not in address:  # a host without IPv6 has no rules for it
+                    raise
 
 
-def _add_wide(interface: str, address: str, prefix: int) -> None:
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-        packed, index = socket.inet_pton(socket.AF_INET6, address), socket.if_nametoindex(interface)
-        fcntl.ioctl(sock, _SIOCSIFADDR, struct.pack("16sIi", packed, prefix, index))
+def _add_address(netlink: socket.socket, index: int, text: str) -> None:
+    address, _, prefix = text.partition("/")
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    packed = socket.inet_pton(family, address)
+    body = struct.pack("=BBBBI", family, int(prefix), 0, 0, index)
+    for kind in (_IFA_LOCAL, _IFA_ADDRESS):
+        body += struct.pack("=HH", 4 + len(packed), kind) + packed
+    flags = _REQUEST | _ACK | _CREATE | _REPLACE
+    netlink.send(struct.pack("=IHHII", 16 + len(body), _RTM_NEWADDR, flags, 1, 0) + body)
+    (error,) = struct.unpack_from("=i", netlink.recv(4096), 16)
+    if error:
+        raise OSError(-error, os.strerror(-error))

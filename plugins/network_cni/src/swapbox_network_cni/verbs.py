@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from swapbox.errors import NotFound, SwapboxError, Unavailable, Unsupported
+from swapbox.errors import SwapboxError, Unavailable, Unsupported
 from swapbox_network_cni import results
 from swapbox_network_cni.attachments import Attachment, Place
 from swapbox_network_cni.lists import VERSIONS, PluginList, execution
-from swapbox_network_cni.program import Plugins
+from swapbox_network_cni.program import Plugins, UnknownContainer
 
 _MASQUERADING = ("bridge", "ptp")
 
@@ -87,9 +87,10 @@ def delete(plugins: Plugins, place: Place, attachment: Attachment, netns: str) -
         try:
             with _namespace(attachment, config, result, netns) as path:
                 plugins.call("DEL", told, environment=_environment(attachment, path), lock=place.lock)
+        except UnknownContainer:
+            continue
         except SwapboxError as error:
-            if not _is_unknown_container(error):
-                failure = error
+            failure = error
     if failure is not None:
         raise failure
     place.remove()
@@ -109,11 +110,6 @@ def _namespace(attachment: Attachment, config: Mapping[str, Any], result: Any, n
 
     with standin(attachment.interface, results.connection(result, attachment.interface).addresses) as path:
         yield path
-
-
-def _is_unknown_container(error: SwapboxError) -> bool:
-    """Say whether a plugin knows nothing of a container: so it has nothing to undo."""
-    return isinstance(error, NotFound) and error.message.endswith("(code 3)")
 
 
 def collect(plugins: Plugins, made: PluginList, valid: Collection[tuple[str, str]]) -> None:
