@@ -126,6 +126,16 @@ def test_other_names_are_passed_on_but_not_out_of_an_internal_network(database: 
     assert ask(database, "example.org", client="10.9.0.4", network=BACK) == "SERVFAIL"
 
 
+def test_the_name_servers_of_a_list_come_before_the_hosts(
+    database: Database, upstream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "host_servers", list)
+    server = Resolver(Names(database, FRONT.id), own=["10.0.0.1"], upstream=["10.0.0.1", upstream])
+    answer = server.answer(bytes(DNSRecord.question("example.org").pack()), "10.0.0.3", udp=True)
+    assert answer is not None
+    assert [str(rr.rdata) for rr in DNSRecord.parse(answer).rr] == ["1.2.3.4"]
+
+
 def test_who_asks_too_much_gets_no_answer_whatever_follows_a_question_is_not_read(database: Database) -> None:
     server = Resolver(Names(database, FRONT.id), own=[])
     question = bytes(DNSRecord.question("web").pack())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from swapbox.testing import faults
 from swapbox.testing.hosts import Host, host, join
 from swapbox.testing.process import Engine, Result, wait_until
 from swapbox.testing.sandbox import Sandbox, sandbox
@@ -213,6 +215,28 @@ def test_the_network_of_the_drivers_own_name_is_the_first_list(world: World) -> 
     assert "cni" not in world.swapbox.ok("network", "ls", "--format", "{{.Name}}").split()
     done = world.swapbox("run", "--rm", "--network-driver", "cni", "busybox", "cat", "/etc/hosts")
     assert "10.28.0.2\t" in done.out
+
+
+def test_of_two_networks_on_one_list_the_second_keeps_to_name_servers_that_answer(world: World) -> None:
+    bridge = {**world.bridge("10.32.0.0/24", 8), "dns": {"nameservers": ["10.231.7.2"]}}
+    world.make_list("shared", bridge)
+    for name in ("shared", "late"):
+        world.swapbox.ok("network", "create", "-d", "cni", "--opt", "conflist=shared", name)
+    world.swapbox.ok("run", "-d", "--name", "early", "--network", "shared", "busybox", "sleep", "100")
+    assert "nameserver 10.32.0.1\n" in world.swapbox.ok("exec", "early", "cat", "/etc/resolv.conf")
+    done = world.swapbox("run", "--rm", "--network", "late", "busybox", "cat", "/etc/resolv.conf").check()
+    assert ("10.32.0.1" in done.out, "nameserver 10.231.7.2\n" in done.out) == (False, True)
+
+
+def test_the_address_of_a_dead_container_is_no_conflict(world: World) -> None:
+    world.make_list("lost", world.bridge("10.33.0.0/24", 9))
+    world.swapbox.ok("network", "create", "-d", "cni", "lost")
+    world.swapbox.ok("run", "-d", "--name", "dead", "--network", "lost", "busybox", "sleep", "100")
+    pids = (faults.monitor_pid(world.swapbox, "dead"), world.swapbox.state("dead")["Pid"])
+    world.host.ok("kill", "-9", *map(str, pids))
+    shutil.rmtree(world.directory / "leases")
+    shown = world.swapbox.ok("run", "--rm", "--network", "lost", "busybox", "cat", "/etc/hosts")
+    assert "10.33.0.2\t" in shown
 
 
 MISTAKES = {

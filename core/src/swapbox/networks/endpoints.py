@@ -260,7 +260,7 @@ def connect(engine: Engine, container: Container, leased: Sequence[Leased], init
             from swapbox.networks.learning import learn, name_servers
 
             endpoint = learn(engine, endpoint, got)
-            servers = name_servers(engine, endpoint.network, driver) or (
+            servers = name_servers(engine, endpoint.network, driver, got.nameservers) or (
                 () if container.config.dns else got.nameservers
             )
             one = one._replace(endpoint=endpoint, nameservers=servers)

@@ -35,7 +35,7 @@ from dnslib import (  # type: ignore[import-untyped]
 from swapbox.linux import syscalls
 from swapbox.networks.addresses import text
 from swapbox.networks.names import Names
-from swapbox.networks.resolving import bound
+from swapbox.networks.resolving import bound, note
 from swapbox.store.database import Database
 
 LINGER = 5.0
@@ -54,21 +54,31 @@ _LARGEST = 65535
 _LONGEST_QUESTION = 4096
 
 
-def main(db: str, network: str, run_root: str, addresses: Sequence[str], lock: int, fds: Sequence[int]) -> None:
+def main(
+    db: str,
+    network: str,
+    run_root: str,
+    addresses: Sequence[str],
+    lock: int,
+    fds: Sequence[int],
+    upstream: Sequence[str] = (),
+) -> None:
     """Be the name server of a network.
 
     :param db: the path of the database.
     :param addresses: where it listens, port 53.
     :param lock: a descriptor that holds the network's lock, and lets go of it when this process ends.
     :param fds: bound sockets: for each address one of UDP and one of TCP.
+    :param upstream: name servers that the network's driver has chosen.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     syscalls.prctl_name("swapbox-dns")
     os.chdir("/")
     _close_others((lock, *fds))
     _leave_mounts(run_root)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    server = Resolver(Names(Database(Path(db)), network), own=addresses, alive=_same_file(db))
+    note(lock, str(os.getpid()), addresses)
+    names = Names(Database(Path(db)), network)
+    server = Resolver(names, own=addresses, alive=_same_file(db), upstream=upstream)
     sockets = [socket.socket(fileno=fd) for fd in fds]
     while True:
         server.serve(sockets)
@@ -122,12 +132,21 @@ class Resolver:
 
     :param own: its own addresses: no question is passed on to them.
     :param alive: says whether anybody can be connected yet.
+    :param upstream: to whom questions are passed on, instead of to the host's name servers.
     """
 
-    def __init__(self, names: Names, *, own: Sequence[str], alive: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        names: Names,
+        *,
+        own: Sequence[str],
+        alive: Callable[[], bool] = lambda: True,
+        upstream: Sequence[str] = (),
+    ) -> None:
         self._names = names
         self._alive = alive
         self._own = own
+        self._upstream = [one for one in upstream if one not in own]
         self._lock = threading.Lock()
         self._busy = Counter[str]()
 
@@ -231,7 +250,7 @@ class Resolver:
         return reply
 
     def _forwarded(self, request: DNSRecord, question: bytes, client: str, *, udp: bool) -> bytes:
-        for server in self._names.servers(client, host_servers()):
+        for server in self._names.servers(client, self._upstream or host_servers()):
             if server not in self._own:
                 with contextlib.suppress(OSError):
                     return _asked(server, question, udp=udp)

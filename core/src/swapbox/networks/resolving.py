@@ -6,7 +6,8 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from swapbox.engine import Engine
 
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from swapbox.networks.resolver import main; main(*{arguments!r})"
-_SECONDS = 10.0
+_SECONDS, _STEP = 10.0, 0.01
+_PID_WIDTH = 15
 
 
 def has_names(engine: Engine, network: Network, driver: str) -> bool:
@@ -47,32 +49,49 @@ def servers_of(engine: Engine, places: Iterable[tuple[str, Network]]) -> list[st
     return found[:3]  # what resolvers read, see resolv.conf(5)
 
 
-def ensure(engine: Engine, network: Network) -> None:
+def ensure(engine: Engine, network: Network, upstream: Sequence[str] = ()) -> Sequence[str]:
     """Start the name server of a network to which somebody is connected, unless it runs.
 
     Its sockets are bound here, so that no question of the container which starts next comes too early.
+
+    :param upstream: where it passes questions on, instead of to the host's name servers.
+    :return: the addresses at which it listens; none when it could not be started.
     """
     lock = os.open(_lock_file(engine, network.id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
+        end = time.monotonic() + _SECONDS
+        while _is_held(lock, keep=True):
+            served = _served(lock)  # nothing while another process is just starting it, or fails to
+            if served or time.monotonic() > end:
+                return served
+            time.sleep(_STEP)
         os.ftruncate(lock, 0)
-        _start(engine, network, lock)
+        return _start(engine, network, lock, upstream)
     finally:
         os.close(lock)  # the server has it still
 
 
-def _start(engine: Engine, network: Network, lock: int) -> None:
+def note(lock: int, pid: str, addresses: Sequence[str]) -> None:
+    """Write who the name server is, and where it listens, into the file of its lock."""
+    os.pwrite(lock, "\n".join([pid.ljust(_PID_WIDTH), *addresses, ""]).encode(), 0)
+
+
+def _served(lock: int) -> list[str]:
+    return os.pread(lock, 4096, 0).decode().splitlines()[1:]
+
+
+def _start(engine: Engine, network: Network, lock: int, upstream: Sequence[str]) -> Sequence[str]:
     sockets: list[_socket.socket] = []
     try:
         for address in servers(network):
             sockets += bound(address)
     except OSError as error:
         engine.warn(f"names in network {network.name} are not resolved: port 53: {(error.strerror or '').lower()}")
+        return ()
     else:
-        _spawn(engine, network, lock, [sock.fileno() for sock in sockets])
+        note(lock, "", servers(network))
+        _spawn(engine, network, lock, [sock.fileno() for sock in sockets], upstream)
+        return servers(network)
     finally:
         for sock in sockets:
             sock.close()
@@ -101,9 +120,9 @@ def bound(address: str) -> list[_socket.socket]:
     return sockets
 
 
-def _spawn(engine: Engine, network: Network, lock: int, fds: list[int]) -> None:
+def _spawn(engine: Engine, network: Network, lock: int, fds: list[int], upstream: Sequence[str]) -> None:
     paths = engine.paths
-    arguments = (str(paths.db), network.id, str(paths.run_root), servers(network), lock, fds)
+    arguments = (str(paths.db), network.id, str(paths.run_root), servers(network), lock, fds, list(upstream))
     program = _PROGRAM.format(path=sys.path, arguments=arguments)
     null = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in range(3)]
     for fd in (lock, *fds):
@@ -128,7 +147,7 @@ def stop(engine: Engine, network_id: str) -> None:
     try:
         if not _is_held(lock):
             return
-        pid = os.pread(lock, 32, 0).strip()
+        pid = os.pread(lock, _PID_WIDTH, 0).strip()
         if pid.isdigit():
             try:
                 server = Process.of(int(pid))
@@ -142,12 +161,14 @@ def stop(engine: Engine, network_id: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _is_held(lock: int) -> bool:
+def _is_held(lock: int, *, keep: bool = False) -> bool:
+    """Say whether somebody else has a lock; if not, take it with ``keep``."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    fcntl.flock(lock, fcntl.LOCK_UN)
+    if not keep:
+        fcntl.flock(lock, fcntl.LOCK_UN)
     return False
 
 
