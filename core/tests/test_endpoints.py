@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 
 from swapbox.containers.config import Attachment, ContainerConfig
-from swapbox.containers.files import runtime_files
+from swapbox.containers.files import runtime_files, write_runtime_files
 from swapbox.containers.network_files import drop_lines
 from swapbox.containers.records import Container, RunState
-from swapbox.drivers.network import Endpoint, Subnet
+from swapbox.drivers.network import Connection, Endpoint, Subnet
 from swapbox.drivers.network import Network as DriverNetwork
 from swapbox.engine import Engine
 from swapbox.errors import Conflict, NotFound, PluginError
 from swapbox.linux.process import Process, boot_id
-from swapbox.networks import endpoints, live, sharing
+from swapbox.networks import checking, endpoints, live, sharing, ways
+from swapbox.networks.learning import learn
 from swapbox.networks.records import EndpointRow, Network
 
 FRONT = Network("f" * 64, "front", "good", subnets=(Subnet("10.0.0.0/24", "10.0.0.1"),))
@@ -214,6 +215,79 @@ def test_a_link_is_taken_back_when_its_name_server_does_not_start(
     with pytest.raises(Conflict, match="no name server"):
         live.join(world.engine, container, Attachment("front"))
     assert (world.driver.connected, world.rows(container)) == ({}, [])
+
+
+def test_who_is_interrupted_while_a_driver_connects_leaves_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(netns: Path, endpoint: Endpoint) -> None:
+        world.driver.connected[endpoint.id] = netns
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(live, "find", lambda _engine, _name: FRONT)
+    monkeypatch.setattr(world.driver, "connect", interrupted)
+    container = world.container(init=myself())
+    with pytest.raises(KeyboardInterrupt):
+        live.join(world.engine, container, Attachment("front"))
+    assert (world.driver.connected, world.rows(container)) == ({}, [])
+
+
+def test_name_servers_change_unless_the_container_has_changed_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = world.container(FRONT, init=myself())
+    written = write_runtime_files(world.engine.paths.container(container.id), container, private=True).resolv_conf
+    place = world.rows(container)[0]._replace(nameservers=("10.7.7.7",))
+    # The host's own name servers may have become others since the start.
+    monkeypatch.setattr(ways, "_host_resolv_conf", lambda: "nameserver 10.8.8.8\n")
+    ways.change_name_servers(world.engine, container, [place])
+    assert written.read_text() == "nameserver 10.7.7.7\noptions ndots:0\n"
+    ways.change_name_servers(world.engine, container, [])
+    assert written.read_text() == "nameserver 10.8.8.8\n"
+    written.write_text("nameserver 10.9.9.9\n")
+    ways.change_name_servers(world.engine, container, [place])
+    assert written.read_text() == "nameserver 10.9.9.9\n"
+
+
+def chosen(world: World, container: Container, address: str) -> Endpoint:
+    """Return an endpoint whose driver has chosen this address, written down."""
+    endpoint = Endpoint("e" * 64, FRONT.for_driver(), container.id, "web")
+    return learn(world.engine, endpoint, Connection((address,)))
+
+
+def test_an_address_of_the_dead_may_be_chosen_again(world: World) -> None:
+    dead = held(world)
+    again = dead._replace(id="d" * 64, name="again")
+    world.engine.networks.records.attach(again.id, FRONT, Attachment("front"))
+    world.engine.records.add(again)
+    (address,) = world.rows(dead)[0].addresses
+    assert chosen(world, again, address).addresses == (address,)
+    assert world.leases(dead) == ["back"]
+
+
+def test_an_address_is_not_given_to_a_container_that_is_not_in_the_network_any_more(world: World) -> None:
+    with pytest.raises(NotFound, match="is not connected to network front"):
+        chosen(world, world.container(), "10.0.0.7/24")
+
+
+def test_who_is_gone_is_disconnected_by_force_only_from_where_it_was(world: World) -> None:
+    gone = "a" * 64
+    world.engine.networks.records.attach(gone, FRONT, Attachment("front"))
+    world.engine.database.execute("UPDATE endpoints SET owner = ?", (f"{STALE.pid}.{STALE.start}",))
+    for network, name in ((FRONT, "other"), (BACK, gone)):
+        with pytest.raises(NotFound, match=f"endpoint {name} not found"):
+            live.leave(world.engine, network, name, force=True)
+    live.leave(world.engine, FRONT, gone[:12], force=True)
+    assert world.engine.networks.records.lost() == []
+
+
+def test_a_container_that_is_removed_meanwhile_is_not_checked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = EndpointRow("d" * 64, FRONT, 0, Attachment("front"))
+    monkeypatch.setattr(checking, "connected", lambda *_args: [place])
+    monkeypatch.setattr(world.engine.networks, "can", lambda *_args: True)
+    assert list(checking.check(world.engine, FRONT)) == []
 
 
 @pytest.mark.parametrize("text", [b"\xff\xfe\n10.0.0.2\tweb\n", b"x" * (2 << 20)])

@@ -113,6 +113,20 @@ def test_a_root_that_others_may_write_is_refused(tmp_path: Path) -> None:
         layout.make(layout.content)
 
 
+def test_a_root_that_was_thrown_away_is_at_the_same_place_but_one_elsewhere_is_not(
+    tmp_path: Path,
+) -> None:
+    above = tmp_path / "above"
+    layout = Paths(above / "root", tmp_path / "run")
+    layout.root.mkdir(parents=True)
+    place = layout.place()
+    layout.root.rmdir()
+    assert layout.place() == place
+    above.rename(tmp_path / "elsewhere")
+    layout.root.mkdir(parents=True)
+    assert layout.place() != place
+
+
 def test_a_link_to_a_root_that_others_may_write_is_refused(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)

@@ -163,6 +163,26 @@ def test_networks_are_joined_and_left_with_an_address_of_ones_own(world: World) 
     assert world.leases() == ["10.23.0.2"]
 
 
+@pytest.mark.parametrize("leading", ["mid", "aaa"])
+def test_the_way_out_ends_with_a_network_only_if_no_other_can_get_it(world: World, leading: str) -> None:
+    swapbox, portmap = world.swapbox, {"type": "portmap", "capabilities": {"portMappings": True}}
+    world.make_list("mid", world.bridge("10.33.0.0/24", 8), portmap)
+    swapbox.ok("network", "create", "-d", "cni", "mid")
+    swapbox.ok("network", "create", "-d", "bridge", "aaa")
+    web = ("-d", "--name", "web", "-p", "8090:80", "busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
+    identity = swapbox.ok("run", "--network", leading, *web)
+    other = "aaa" if leading == "mid" else "mid"
+    swapbox.ok("network", "connect", other, "web")
+    done = swapbox("network", "disconnect", leading, "web").check()
+    if leading == "aaa":
+        assert "has no way out and publishes no ports until it is started again: network mid cannot" in done.err
+        assert swapbox.ok("port", "web") == ""
+        swapbox.ok("restart", "-t", "0", "web")
+    assert swapbox.ok("port", "web") == "80/tcp -> 0.0.0.0:8090"
+    fetch = ("curl", "-sS", "--retry", "5", "--retry-connrefused", "-m", "5", "http://10.231.7.1:8090/hostname")
+    assert world.other.ok(*fetch).strip() == identity[:12]
+
+
 @pytest.mark.parametrize("cleanup", [("start", "-a", "victim"), ("system", "prune", "-f")])
 def test_what_is_killed_between_two_plugins_is_undone(world: World, cleanup: tuple[str, ...]) -> None:
     killer, armed = world.directory / "bin/killer", world.directory / "armed"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -126,6 +127,25 @@ def test_rules_that_are_flushed_under_a_running_container_come_back_with_its_res
     world.swapbox.ok("rm", "-f", "web")
     expect(world, bridges=1)
     world.swapbox.ok("run", "--rm", "busybox", "true")
+
+
+def test_a_root_directory_of_the_same_path_elsewhere_is_another_one(busybox_ref: str, tmp_path: Path) -> None:
+    with worlds.world(busybox_ref) as world:
+
+        def other(*arguments: str, enter: tuple[str, ...] = ()) -> None:
+            hide = ("unshare", "-m", "sh", "-c", f'mount --bind {tmp_path} {world.swapbox.directory} && exec "$@"')
+            command = [*enter, *hide, "-", *world.plain.argv(*arguments)]
+            done = subprocess.run(command, capture_output=True, timeout=60, env=world.swapbox.environment)
+            Result(tuple(command), done.returncode, done.stdout, done.stderr).check()
+
+        world.swapbox.ok("network", "create", "idle")
+        name = world.server("web", "-p", "8123:80")
+        before = world.host.links()
+        other("pull", busybox_ref)
+        other("run", "--rm", busybox_ref, "true", enter=world.host.enter)
+        other("system", "prune", "-f", enter=world.host.enter)
+        assert before <= world.host.links()
+        assert world.fetch(world.other, f"{INSIDE}:8123") == name
 
 
 def test_a_root_directory_that_was_thrown_away_is_in_nobodys_way(busybox_ref: str) -> None:

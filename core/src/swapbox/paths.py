@@ -64,6 +64,20 @@ class Paths(NamedTuple):
         """The directory on tmpfs that belongs to one driver alone."""
         return self.run_root / kind / name
 
+    def place(self) -> str:
+        """Return a word for where the root directory is: its path, and the directory that it lies in.
+
+        The same word when it was thrown away and made anew, another one where something else is mounted in its
+        stead, or in a container which has a directory of this path, too.
+        """
+        import hashlib
+
+        above, own = _mounted(self.root.parent), _mounted(self.root)
+        words = [str(self.root), *map(str, above[1:])]
+        if own[0] not in (above[0], -1):  # it is a mount point
+            words += map(str, own[1:])
+        return hashlib.sha256(os.fsencode(" ".join(words))).hexdigest()[:12]
+
     def make(self, path: Path) -> Path:
         """Make a directory below the root or the run root, with its parents; return it.
 
@@ -91,6 +105,21 @@ class Paths(NamedTuple):
 
 
 _HINT = f"choose another place with --root and --run-root, or {ROOT_VARIABLE} and {RUN_ROOT_VARIABLE}"
+
+
+def _mounted(directory: Path) -> tuple[int, int, int]:
+    """Return the numbers of a directory's mount, file system and inode; -1 for one that is not there."""
+    try:
+        fd = os.open(directory, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return -1, -1, -1
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
+            number = next(int(line.split()[1]) for line in file if line.startswith("mnt_id:"))
+        found = os.fstat(fd)
+        return number, found.st_dev, found.st_ino
+    finally:
+        os.close(fd)
 
 
 def resolve(

@@ -122,7 +122,7 @@ def test_networks_of_a_root_directory_that_was_thrown_away_go_when_nobody_lives_
     own_host: Host, place: Host, driver: Driver, tmp_path: Path, options: dict[str, str]
 ) -> None:
     rules, network = driver._firewall, FRONT._replace(options=options)
-    mine, others = (Driver(tmp_path, root=tmp_path / name, firewall=rules) for name in ("mine", "others"))
+    mine, others = (Driver(tmp_path, place=place, firewall=rules) for place in (lambda: "mine", lambda: "others"))
     mine.create_network(network)
     before = own_host.links()
     assert others.reconcile([], list) == 0

@@ -61,7 +61,7 @@ def process_of(engine: Engine, container: Container, details: Mapping[str, Any])
     spec, user = _looked_up(engine, container, details["user"] or config.user)
     if details["workdir"] and not details["workdir"].startswith("/"):
         raise CommandNotExecutable("Cwd must be an absolute path", exit_code=126)
-    env = (*config.env, *parse_env(details["env"], engine.environment))
+    env = (*_variables(engine, container), *config.env, *parse_env(details["env"], engine.environment))
     own: dict[str, Any] = spec["process"]
     process = {
         **own,
@@ -78,6 +78,18 @@ def process_of(engine: Engine, container: Container, details: Mapping[str, Any])
     if size := details["console_size"]:
         process["consoleSize"] = {"height": size[0], "width": size[1]}
     return process
+
+
+def _variables(engine: Engine, container: Container) -> tuple[str, ...]:
+    """Return what ``--link`` adds to the environment, as things are now.
+
+    :raises Conflict: what it is linked to does not run.
+    """
+    if not any(one.links for one in container.config.networks):
+        return ()
+    from swapbox.networks import links
+
+    return tuple(links.environment(container.name, links.linked(engine, container)))
 
 
 def _looked_up(engine: Engine, container: Container, user: str) -> tuple[dict[str, Any], User]:

@@ -83,12 +83,19 @@ def write_runtime_files(
         resolv_conf = network_files.resolv_conf(config, resolv_conf, networked=bool(endpoints), servers=servers)
     files.hosts.write_text(hosts)
     files.resolv_conf.write_text(resolv_conf)
+    if config.has_endpoints:
+        written_resolv_conf(directory).write_text(resolv_conf)
     return files
 
 
 def runtime_files(directory: Path) -> RuntimeFiles:
     """Return where the files of a container are, given its directory."""
     return RuntimeFiles(directory / "hosts", directory / "hostname", directory / "resolv.conf")
+
+
+def written_resolv_conf(directory: Path) -> Path:
+    """Return where it says what a container in networks was given, whatever it has made of its own file since."""
+    return directory / "resolv.conf.written"
 
 
 def _read(path: str) -> str:

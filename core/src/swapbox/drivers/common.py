@@ -69,6 +69,8 @@ class DriverContext(NamedTuple):
     :param run_root: the same on tmpfs: gone after a reboot.
     :param options: settings by name, already checked against the spec's ``options``.
     :param unprivileged: the engine runs without root's powers (another user, or a user namespace).
+    :param place: returns a word for where the engine's root directory is: another one where something else is
+        mounted in its stead, or in a container that has a directory of the same path.
     :param warn: prints one line for the user on stderr; call it at most once per cause.
     """
 
@@ -77,6 +79,7 @@ class DriverContext(NamedTuple):
     options: Mapping[str, str] = {}
     unprivileged: bool = False
     warn: Callable[[str], None] = _ignore
+    place: Callable[[], str] = str
 
 
 def always(_context: DriverContext) -> ProbeResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
-from swapbox.errors import SwapboxError
+from swapbox.errors import NotFound, SwapboxError
 from swapbox.networks.endpoints import connected, for_driver
 from swapbox.networks.live import namespace
 from swapbox.networks.records import Network
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 def check(engine: Engine, network: Network) -> Iterator[SwapboxError]:
     """Yield what is wrong with connections to a network; nothing, if its driver cannot say."""
-    offers = engine.plugins.offers("network")
-    if not any(one.spec.name == network.driver and "check" in one.spec.capabilities for one in offers):
+    if not engine.networks.can(network.driver, "check"):
         return
     driver = cast("ConnectionChecker", engine.networks.driver(network))
     for row in connected(engine, network):
-        container = engine.records.find(row.container)
-        init = container.state.init
+        try:
+            container = engine.records.find(row.container)
+            init = container.state.init
+        except NotFound:  # it has just been removed
+            continue
         if init is None:
             continue
         try:

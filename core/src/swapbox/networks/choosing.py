@@ -57,7 +57,7 @@ def with_subnets(engine: Engine, asked: Network, *, ipv4: bool = True) -> Networ
     :raises Conflict: a subnet overlaps with another network's.
     :raises Unavailable: no subnet is free.
     """
-    if _chooses(engine, asked.driver):
+    if engine.networks.can(asked.driver, "addresses"):
         if asked.subnets or asked.ipv6:
             why = f"network driver {asked.driver} chooses addresses itself"
             raise InvalidInput(f"network {asked.name} cannot have a subnet, gateway or IPv6 from here: {why}")
@@ -79,12 +79,6 @@ def with_subnets(engine: Engine, asked: Network, *, ipv4: bool = True) -> Networ
         subnets.append(Subnet(choose(wide, taken, bits=128).text()))
     ipv6 = asked.ipv6 or 128 in families
     return asked._replace(subnets=tuple(map(_with_gateway, subnets)), ipv6=ipv6)
-
-
-def _chooses(engine: Engine, driver: str) -> bool:
-    """Say whether a driver chooses addresses itself."""
-    offers = engine.plugins.offers("network")
-    return any(one.spec.name == driver and "addresses" in one.spec.capabilities for one in offers)
 
 
 def _checked(subnet: Subnet) -> Subnet:

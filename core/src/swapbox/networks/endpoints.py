@@ -76,9 +76,8 @@ def find(engine: Engine, name: str) -> Network:
     :raises NotFound: there is none.
     :raises InvalidInput: there are no endpoints in it.
     """
-    for offer in engine.plugins.offers("network"):
-        if offer.spec.name == name and "networks" in offer.spec.capabilities:
-            return engine.networks.default(engine.selector.choose("network", name=name).name)
+    if engine.networks.can(name, "networks"):
+        return engine.networks.default(engine.selector.choose("network", name=name).name)
     network = engine.networks.find(name)
     if network.name == "none":
         raise InvalidInput(
@@ -134,9 +133,9 @@ def _leased(engine: Engine, container: Container) -> tuple[Leased, ...]:
         rows = [leased_row(engine, row) for row in records.endpoints(container=container.id)]
         if not rows:
             _check_removed(engine, container)
-        for row in rows:
-            records.lease(row)
         gateway = way_out(rows)
+        for row in rows:
+            records.lease(row._replace(leads_out=row is gateway))
         ports: tuple[PublishedPort, ...] = ()
         if gateway is not None and (container.config.ports or container.config.publish_all):
             from swapbox.networks.ports import choose
@@ -163,8 +162,9 @@ def _check_removed(engine: Engine, container: Container) -> None:
 
 
 def way_out(rows: Sequence[EndpointRow]) -> EndpointRow | None:
-    """Return the place through which a container reaches the world, and its published ports are reached.
+    """Return the place through which a container should reach the world, and its published ports be reached.
 
+    While it runs it may be another one, since not every driver can change it: see :mod:`swapbox.networks.ways`.
     Of those with the highest priority it is that of the network whose name comes first.
     """
     leading = (row for row in rows if not row.network.internal)
@@ -263,6 +263,8 @@ def connect(engine: Engine, container: Container, leased: Sequence[Leased], init
             servers = name_servers(engine, endpoint.network, driver, got.nameservers) or (
                 () if container.config.dns else got.nameservers
             )
+            if servers:
+                engine.networks.records.ask(endpoint, servers)
             one = one._replace(endpoint=endpoint, nameservers=servers)
         ensure_names(engine, endpoint.network, driver)
         tell(engine, container, "connect", endpoint.network, driver)
@@ -306,7 +308,7 @@ def disconnect_all(engine: Engine, container: Container) -> None:
         tell(engine, container, "disconnect", row.network, row.network.driver)
     if failure is not None:
         for row in done:
-            records.lease(row._replace(id="", ipv4="", ipv6="", mac="", gateways=()))
+            records.lease(EndpointRow(row.container, row.network, row.position, row.asked))
         raise failure
     if rows:
         records.release(container.id)

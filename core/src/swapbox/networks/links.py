@@ -59,21 +59,27 @@ def links(engine: Engine, config: ContainerConfig) -> tuple[str, ...]:
 def linked(engine: Engine, container: Container) -> list[Linked]:
     """Return the containers that one which starts is linked to.
 
-    :raises Conflict: one does not run, or is in none of its networks.
+    :raises Conflict: one does not run, or is not there any more, or is in none of its networks.
     """
     found = []
     for text in links(engine, container.config):
         name, alias = parse_link(text)
-        other = engine.containers.find(name)
+        try:
+            other = engine.containers.find(name)
+        except NotFound:
+            raise _does_not_run(name, container, alias) from None
         if not other.state.running:
-            what = f"/{other.name} AS /{container.name}/{alias}"
-            raise Conflict(f"cannot link to a non running container: {what}")
+            raise _does_not_run(other.name, container, alias)
         rows = engine.networks.records.endpoints(container=other.id)
         row = next((row for row in rows if row.id and engine.networks.is_predefined(row.network.name)), None)
         if row is None:
             raise Conflict(f"cannot link to /{other.name}, as it does not belong to the default network")
         found.append(Linked(other, row, alias))
     return found
+
+
+def _does_not_run(name: str, container: Container, alias: str) -> Conflict:
+    return Conflict(f"cannot link to a non running container: /{name} AS /{container.name}/{alias}")
 
 
 def hosts_lines(several: list[Linked]) -> str:

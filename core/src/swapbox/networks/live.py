@@ -71,7 +71,8 @@ def _connect(engine: Engine, container: Container, network: Network) -> None:
     init = container.state.init
     assert init is not None
     row, others = _leased(engine, container, network, init)
-    leads_out = way_out(others) is None and not can_change(engine, row)  # else it is moved here afterwards
+    # Where it can be moved it comes here afterwards.
+    leads_out = not (any(one.leads_out for one in others) or network.internal or can_change(engine, row))
     endpoint = of_container(container, row, gateway=leads_out)
     driver, files = engine.networks.driver(network), runtime_files(engine.paths.container(container.id))
     with contextlib.ExitStack() as stack:
@@ -79,21 +80,23 @@ def _connect(engine: Engine, container: Container, network: Network) -> None:
             netns = stack.enter_context(namespace(init))
         except ProcessLookupError:
             raise _ended(container) from None
-        got = driver.connect(netns, endpoint)
         try:
+            got = driver.connect(netns, endpoint)
             if not network.subnets:
                 from swapbox.networks.learning import learn
 
                 endpoint = learn(engine, endpoint, got)
             ensure_names(engine, network.for_driver(), network.driver)
-            move_way_out(engine, container, netns, others, [*others, row])
-        except BaseException:
+            if leads_out:
+                engine.networks.records.lead_out(container.id, network.id)
+            move_way_out(engine, container, netns, [*others, row._replace(leads_out=leads_out)])
+        except BaseException:  # also of who is interrupted while the driver is at work
             driver.disconnect(netns, endpoint)
             raise
     with _changing(engine, container, "/etc/hosts"):
         add_lines(files.hosts, hosts_lines(container.config._replace(extra_hosts=()), [endpoint]))
     with _changing(engine, container, "/etc/resolv.conf"):
-        change_name_servers(engine, container, others, [*others, row])
+        change_name_servers(engine, container, [*others, row])
     tell(engine, container, "connect", network, network.driver)
 
 
@@ -157,8 +160,10 @@ def leave(engine: Engine, network: Network, text: str, *, force: bool = False) -
     except NotFound:
         if not force:
             raise
-        if not engine.networks.tidy():
+        lost = [row for row in engine.networks.records.lost() if row.network.id == network.id]
+        if not any(row.container.startswith(text) for row in lost):
             raise NotFound(f"endpoint {text} not found") from None
+        engine.networks.tidy()
         return
     if network.name == container.config.network_driver == "host":
         raise Conflict("container cannot be disconnected from host network or connected to host network")
@@ -184,13 +189,21 @@ def _disconnect(engine: Engine, container: Container, row: EndpointRow, before: 
             with contextlib.suppress(ProcessLookupError):
                 netns = stack.enter_context(namespace(init))
         after = [one for one in before if one.id != row.id]
-        if netns is not None:
-            move_way_out(engine, container, netns, before, after)
+        if row.leads_out and not (netns is not None and move_way_out(engine, container, netns, after)):
+            records.withdraw(container.id)
+            _warn(engine, container, after if netns is not None else ())
         driver.disconnect(netns, for_driver(row)._replace(ports=ports))
-    if way_out(after) is None:
-        records.withdraw(container.id)
     with _changing(engine, container, "/etc/hosts"):
         drop_lines(files.hosts, row.addresses)
     with _changing(engine, container, "/etc/resolv.conf"):
-        change_name_servers(engine, container, before, after)
+        change_name_servers(engine, container, after)
     tell(engine, container, "disconnect", row.network, row.network.driver)
+
+
+def _warn(engine: Engine, container: Container, places: Sequence[EndpointRow]) -> None:
+    """Say that a container has no way out any more, if one of its places could have been it."""
+    if (left := way_out(places)) is not None:
+        engine.warn(
+            f"container {container.name} has no way out and publishes no ports until it is started again:"
+            f" network {left.network.name} cannot get them while it runs"
+        )

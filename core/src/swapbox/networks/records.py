@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from swapbox.containers.config import Attachment
 from swapbox.drivers import network as drivers
 from swapbox.drivers.network import PublishedPort, Subnet
-from swapbox.errors import InvalidInput
+from swapbox.errors import InvalidInput, NotFound
 from swapbox.store.database import Database
 from swapbox.store.owners import is_gone, owner
 
@@ -62,6 +62,8 @@ class EndpointRow(NamedTuple):
     :param position: the number of its interface.
     :param ipv4: its lease, with prefix length; empty when it has none.
     :param gateways: where the driver chooses them; else they are the network's.
+    :param nameservers: where the driver chooses addresses, those to ask; else the network's gateways, if any.
+    :param leads_out: the container's way out goes through it, as it is now.
     """
 
     container: str
@@ -73,6 +75,8 @@ class EndpointRow(NamedTuple):
     ipv6: str = ""
     mac: str = ""
     gateways: tuple[str, ...] = ()
+    nameservers: tuple[str, ...] = ()
+    leads_out: bool = False
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -85,6 +89,11 @@ class NetworkRecords:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def identity(self) -> str:
+        """Return what tells this database from every other one, also from one at the same path."""
+        row = self._database.row("SELECT id FROM identity")
+        return str(row["id"]) if row is not None else ""
 
     # -- networks -----------------------------------------------------------------------------------------------
 
@@ -198,17 +207,32 @@ class NetworkRecords:
     def lease(self, row: EndpointRow) -> None:
         """Write the id and the addresses of an endpoint."""
         self._database.execute(
-            "UPDATE endpoints SET id = ?, ipv4 = ?, ipv6 = ?, mac = ?, gateways = ?"
-            " WHERE container = ? AND network = ?",
+            "UPDATE endpoints SET id = ?, ipv4 = ?, ipv6 = ?, mac = ?, gateways = ?,"
+            " nameservers = ?, leads_out = ? WHERE container = ? AND network = ?",
             (
                 row.id,
                 row.ipv4 or None,
                 row.ipv6 or None,
                 row.mac,
                 " ".join(row.gateways),
+                " ".join(row.nameservers),
+                row.leads_out,
                 row.container,
                 row.network.id,
             ),
+        )
+
+    def lead_out(self, container_id: str, network_id: str) -> None:
+        """Write through which network a container's way out goes; empty for none."""
+        self._database.execute(
+            "UPDATE endpoints SET leads_out = (network = ?) WHERE container = ?", (network_id, container_id)
+        )
+
+    def ask(self, endpoint: drivers.Endpoint, nameservers: Iterable[str]) -> None:
+        """Write which name servers come with an endpoint whose driver has chosen its addresses."""
+        self._database.execute(
+            "UPDATE endpoints SET nameservers = ? WHERE container = ? AND network = ?",
+            (" ".join(nameservers), endpoint.container_id, endpoint.network.id),
         )
 
     def learn(
@@ -217,10 +241,17 @@ class NetworkRecords:
         """Write what a driver has chosen for an endpoint; ports of families without an address are withdrawn.
 
         :return: False when another container has one of the addresses.
+        :raises NotFound: the container is not in the network any more.
         """
         chosen = {":" in address: address for address in addresses}
+        own = (endpoint.container_id, endpoint.network.id)
         with self._database.transaction():
-            written = self._database.insert(
+            if self._database.row(
+                "SELECT 1 FROM endpoints WHERE container != ? AND network = ? AND (ipv4 = ? OR ipv6 = ?)",
+                (*own, chosen.get(False), chosen.get(True)),
+            ):
+                return False
+            written = self._database.execute(
                 "UPDATE endpoints SET ipv4 = ?, ipv6 = ?, mac = ?, gateways = ?"
                 " WHERE container = ? AND network = ?",
                 (
@@ -228,22 +259,24 @@ class NetworkRecords:
                     chosen.get(True),
                     mac,
                     " ".join(gateways),
-                    endpoint.container_id,
-                    endpoint.network.id,
+                    *own,
                 ),
             )
+            if not written:
+                raise NotFound(f"network {endpoint.network.name} not found")
             lost = [port for port in endpoint.ports if (":" in port.address) not in chosen]
             self._database.executemany(
                 "DELETE FROM published_ports WHERE protocol = ? AND public = ? AND address = ?",
                 [(port.protocol, port.public, port.address) for port in lost],
             )
-        return written
+        return True
 
     def release(self, container_id: str) -> None:
         """Give back the addresses and ports of a container."""
         with self._database.transaction():
             self._database.execute(
-                "UPDATE endpoints SET id = '', ipv4 = NULL, ipv6 = NULL, mac = '', gateways = ''"
+                "UPDATE endpoints SET id = '', ipv4 = NULL, ipv6 = NULL, mac = '', gateways = '',"
+                " nameservers = '', leads_out = 0"
                 " WHERE container = ?",
                 (container_id,),
             )
@@ -277,7 +310,8 @@ class NetworkRecords:
 
 
 _ENDPOINTS = (
-    "SELECT endpoints.id AS endpoint, container, position, asked, owner, mac, gateways, networks.*,"
+    "SELECT endpoints.id AS endpoint, container, position, asked, owner, mac, gateways, nameservers,"
+    " leads_out, networks.*,"
     " endpoints.ipv4 AS own_ipv4, endpoints.ipv6 AS own_ipv6,"
     " (SELECT 1 FROM containers WHERE containers.id = container) AS recorded"
     " FROM endpoints JOIN networks ON networks.id = network"
@@ -314,4 +348,6 @@ def _endpoint(row: "sqlite3.Row") -> EndpointRow:
         ipv6=row["own_ipv6"] or "",
         mac=row["mac"],
         gateways=tuple(row["gateways"].split()),
+        nameservers=tuple(row["nameservers"].split()),
+        leads_out=bool(row["leads_out"]),
     )

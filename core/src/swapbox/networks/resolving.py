@@ -28,8 +28,7 @@ def has_names(engine: Engine, network: Network, driver: str) -> bool:
     """Say whether containers of a network find each other by name: not in those that come with a driver."""
     if network.name == driver:
         return False
-    offers = engine.plugins.offers("network")
-    return any(offer.spec.name == driver and "names" in offer.spec.capabilities for offer in offers)
+    return engine.networks.can(driver, "names")
 
 
 def servers(network: Network) -> list[str]:

@@ -73,8 +73,8 @@ class Networks:
         return found
 
     def _default_id(self, driver: str) -> str:
-        """Return the id of the network that comes with a driver: always the same one below one root."""
-        return _fixed_id(f"{driver} {self._engine.paths.root}")
+        """Return the id of the network that comes with a driver: always the same one of one database."""
+        return _fixed_id(f"{driver} {self._engine.paths.root} {self.records.identity()}")
 
     def is_predefined(self, name: str) -> bool:
         """Say whether a network of this name comes with a driver."""
@@ -87,6 +87,11 @@ class Networks:
         """
         return self._engine.selector.open("network", made_with=network.driver)
 
+    def can(self, driver: str, capability: str) -> bool:
+        """Say whether a driver is there and has a capability, see :class:`swapbox.NetworkDriverSpec`."""
+        offers = self._engine.plugins.offers("network")
+        return any(one.spec.name == driver and capability in one.spec.capabilities for one in offers)
+
     # -- making -------------------------------------------------------------------------------------------------
 
     def default(self, driver: str) -> Network:
@@ -98,10 +103,9 @@ class Networks:
             found = self.records.find(driver)
             if found is not None and found.state == "ready" and found.name == driver:
                 return found
-            new = Network(self._default_id(driver), driver, driver)
-            # It always has the same id: when the root directory was thrown away, the network itself may be there.
-            self.driver(new).remove_network(new.for_driver())
-            return self._make(new)
+            # When the root directory was thrown away, what it had on this host may be there yet, and in the way.
+            self._reconcile(driver)
+            return self._make(Network(self._default_id(driver), driver, driver))
 
     def create(
         self,
@@ -219,14 +223,19 @@ class Networks:
         for network in networks:
             connected(self._engine, network)  # frees what the dead hold
         for name in {network.driver for network in networks}:
-            try:
-                driver = self._engine.selector.open("network", made_with=name)
-                with self._locked():
-                    own = [network.for_driver() for network in records.all() if network.driver == name]
-                    freed += driver.reconcile(own, partial(self._held, name))
-            except SwapboxError as error:
-                self._engine.warn(f"networks of {name}: {error.message}")
+            with self._locked():
+                freed += self._reconcile(name)
         return freed
+
+    def _reconcile(self, driver: str) -> int:
+        """Let a driver free what is nobody's; to be called with the lock of all networks."""
+        own = [network.for_driver() for network in self.records.all() if network.driver == driver]
+        try:
+            opened = self._engine.selector.open("network", made_with=driver)
+            return opened.reconcile(own, partial(self._held, driver))
+        except SwapboxError as error:
+            self._engine.warn(f"networks of {driver}: {error.message}")
+            return 0
 
     def _held(self, driver: str) -> list[Endpoint]:
         """Return the places of a driver's networks that are anybody's now."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from swapbox.containers.files import runtime_files
+from swapbox.containers.files import runtime_files, written_resolv_conf
 from swapbox.networks.endpoints import for_driver, way_out
 from swapbox.networks.records import EndpointRow
 from swapbox.networks.resolving import servers_of
@@ -22,28 +22,33 @@ _RESOLV_CONF_BYTES = 1 << 16
 Places = Sequence[EndpointRow]
 
 
-def move_way_out(engine: Engine, container: Container, netns: Path, before: Places, after: Places) -> None:
-    """Let a container's way out and its published ports go through the network that is the first one now.
+def move_way_out(engine: Engine, container: Container, netns: Path, places: Places) -> bool:
+    """Let a container's way out and its published ports go through the first of its networks that can get them.
 
-    The new way is there before the old one goes, so a killed process leaves the container with one.
+    The new way is there before the old one goes, so a killed process leaves the container with one. Where it leads
+    now can only be left if its driver lets it go, or the container leaves that network.
 
+    :param places: where the container is from now on.
+    :return: False when it has no way out.
     :raises Conflict: a port that is published from now on is taken.
     """
-    now, then = way_out(after), way_out(before)
-    if now is None or (then is not None and now.id == then.id):
-        return
-    if not all(can_change(engine, row) for row in (now, then) if row is not None):
-        return
-    ports = _ports(engine, container, now)
-    _reroute(engine, now, netns, ports)
-    if then is not None and then.id in [row.id for row in after]:
-        _reroute(engine, then, netns, None)
+    old = next((row for row in places if row.leads_out), None)
+    if old is not None and not can_change(engine, old):
+        return True
+    new = way_out([row for row in places if row is old or can_change(engine, row)])
+    if new is None or new is old:
+        return new is not None
+    ports = _ports(engine, container, new)
+    _reroute(engine, new, netns, ports)
+    engine.networks.records.lead_out(container.id, new.network.id)
+    if old is not None:
+        _reroute(engine, old, netns, None)
+    return True
 
 
 def can_change(engine: Engine, row: EndpointRow) -> bool:
     """Say whether the way out of a running container can be moved to a place, and away from it."""
-    offers = engine.plugins.offers("network")
-    return any(one.spec.name == row.network.driver and "ways" in one.spec.capabilities for one in offers)
+    return engine.networks.can(row.network.driver, "ways")
 
 
 def _reroute(engine: Engine, row: EndpointRow, netns: Path, ports: tuple[PublishedPort, ...] | None) -> None:
@@ -68,27 +73,34 @@ def _ports(engine: Engine, container: Container, row: EndpointRow) -> tuple[Publ
     return ports
 
 
-def change_name_servers(engine: Engine, container: Container, before: Places, after: Places) -> None:
+def change_name_servers(engine: Engine, container: Container, places: Places) -> None:
     """Write ``/etc/resolv.conf`` anew for other networks, unless the container has changed it.
 
     :raises OSError: what the container has made of it is no such file.
     """
-    host = _host_resolv_conf()
-    old, new = (_resolv_conf(engine, container, host, places) for places in (before, after))
-    if old == new:
+    directory = engine.paths.container(container.id)
+    written, text = written_resolv_conf(directory), _resolv_conf(engine, container, places)
+    try:
+        old = written.read_bytes()
+    except FileNotFoundError:  # started by a swapbox that did not write it yet
         return
-    with runtime_files(engine.paths.container(container.id)).resolv_conf.open("r+b", buffering=0) as file:
+    if old == text:
+        return
+    with runtime_files(directory).resolv_conf.open("r+b", buffering=0) as file:
         if file.read(_RESOLV_CONF_BYTES) == old:
+            written.write_bytes(text)
             file.seek(0)
-            file.write(new)
+            file.write(text)
             file.truncate()
 
 
-def _resolv_conf(engine: Engine, container: Container, host: str, places: Places) -> bytes:
+def _resolv_conf(engine: Engine, container: Container, places: Places) -> bytes:
     from swapbox.containers import network_files
 
-    servers = servers_of(engine, ((row.network.driver, row.network.for_driver()) for row in places))
-    text = network_files.resolv_conf(container.config, host, networked=True, servers=servers)
+    servers: list[str] = []
+    for row in places:
+        servers += row.nameservers or servers_of(engine, [(row.network.driver, row.network.for_driver())])
+    text = network_files.resolv_conf(container.config, _host_resolv_conf(), networked=True, servers=servers[:3])
     return text.encode(errors="surrogateescape")
 
 

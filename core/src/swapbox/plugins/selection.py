@@ -164,6 +164,7 @@ class Selector:
             options=defaults | given,
             unprivileged=self._unprivileged,
             warn=self._warn,
+            place=self._paths.place,
         )
 
     @overload

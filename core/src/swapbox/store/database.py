@@ -125,7 +125,12 @@ _NETWORK_DETAILS = """
 ALTER TABLE networks ADD COLUMN attachable INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE networks ADD COLUMN ipam_options TEXT NOT NULL DEFAULT '{}';  -- JSON
 """
-_SCHEMA = (_FIRST, _HEALTH, _VOLUMES, _NETWORKS, _GATEWAYS, _NETWORK_DETAILS)
+_WAYS = """
+ALTER TABLE endpoints ADD COLUMN leads_out INTEGER NOT NULL DEFAULT 0;  -- the container's way out goes through it
+ALTER TABLE endpoints ADD COLUMN nameservers TEXT NOT NULL DEFAULT '';  -- with addresses of its driver
+CREATE TABLE identity AS SELECT lower(hex(randomblob(16))) AS id;       -- of this database, always the same
+"""
+_SCHEMA = (_FIRST, _HEALTH, _VOLUMES, _NETWORKS, _GATEWAYS, _NETWORK_DETAILS, _WAYS)
 """What each version adds; a released one is never changed."""
 
 

@@ -27,7 +27,7 @@ def swapbox_network_drivers() -> Iterator[NetworkDriverSpec]:
 def _open(context: DriverContext) -> NetworkDriver:
     from swapbox_network_bridge.driver import Driver
 
-    return Driver(context.run_root, root=context.root)
+    return Driver(context.run_root, place=context.place)
 
 
 def _probe(context: DriverContext) -> ProbeResult:

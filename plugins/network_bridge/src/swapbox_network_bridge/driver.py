@@ -19,13 +19,16 @@ class Driver:
     """Networks on bridges.
 
     :param run_root: has the lock of who makes bridges and rules.
-    :param root: tells the networks of one root directory from those of others; None for no such difference.
+    :param place: returns what tells the networks of one root directory from those of others; empty for no such
+        difference.
     :param firewall: sets the rules; None for what works best here.
     """
 
-    def __init__(self, run_root: Path, *, root: Path | None = None, firewall: Firewall | None = None) -> None:
+    def __init__(
+        self, run_root: Path, *, place: Callable[[], str] = str, firewall: Firewall | None = None
+    ) -> None:
         self._run_root = run_root
-        self._root = root
+        self._place = place
         self._firewall_in_use = firewall
 
     @property
@@ -95,11 +98,7 @@ class Driver:
 
     def _owner(self) -> str:
         """Return a word that stands in the alias of every bridge made here."""
-        if self._root is None:
-            return ""
-        import hashlib
-
-        return hashlib.sha256(os.fsencode(self._root)).hexdigest()[:12]
+        return self._place()
 
     def host_address(self, network: Network) -> str:
         """Return where ports are published that name no address: as the network's options say."""
