@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -295,3 +296,12 @@ def test_more_processes_are_for_more_than_one_large_layer() -> None:
     assert parallel.crew_size(sized(90_000_000, 10), both) == 1
     assert parallel.crew_size(sized(5_000_000, 5_000_000), frozenset({"direct"})) == 1
     assert parallel.crew_size([], both) == 1
+
+
+def test_what_refers_to_layers_below_needs_no_directory_that_a_kill_would_leave(
+    storage: Rebasing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    before = os.listdir("/sys")
+    assert unpack(storage, [Layer.of(stored(one, tmp_path), one.diff_id) for one in LAYERS]) in storage.snapshots
+    assert os.listdir("/sys") == before

@@ -43,6 +43,11 @@ SIZE_LABEL = "swapbox.layer-size"
 CLAIM_POLL = 0.05
 """Seconds until it is looked again whether another process has done a layer."""
 
+_MOUNTPOINT = Path("/sys")
+"""Where a thread mounts a snapshot for itself alone. Every host has it, no storage is below it, and nothing has to
+be made that ``kill -9`` would leave.
+"""
+
 _DEFAULT_RULES = Rules()
 _PATIENCE = 2.0
 
@@ -253,27 +258,24 @@ class Unpacker:
 
     def _apply_mounted(self, ahead: ReadAhead, source: ByteSource, made: Sequence[Mount]) -> int:
         """Mount the snapshot where nobody else sees it: in the mount namespace of a thread of our own."""
-        import tempfile
-
         sizes: list[int] = []
         errors: list[BaseException] = []
 
         def run() -> None:
             try:
-                with _mounted(made, Path(directory)):
-                    sizes.append(self._apply(source, LayerTarget(Path(directory), "remove"), has_lower=False))
+                with _mounted(made, _MOUNTPOINT):
+                    sizes.append(self._apply(source, LayerTarget(_MOUNTPOINT, "remove"), has_lower=False))
             except BaseException as error:
                 errors.append(error)
 
-        with tempfile.TemporaryDirectory(prefix="swapbox-") as directory:
-            thread = threading.Thread(target=run, name="swapbox-unpack", daemon=True)
-            thread.start()
-            try:
-                thread.join()
-            except BaseException:
-                ahead.cancel()
-                thread.join(_PATIENCE)
-                raise
+        thread = threading.Thread(target=run, name="swapbox-unpack", daemon=True)
+        thread.start()
+        try:
+            thread.join()
+        except BaseException:
+            ahead.cancel()
+            thread.join(_PATIENCE)
+            raise
         if errors:
             raise errors[0]
         return sizes[0]
