@@ -219,6 +219,19 @@ def test_a_container_whose_monitor_is_killed_is_freed_at_its_end(world: World) -
     world.assert_nothing_left()
 
 
+def test_a_command_sees_what_its_container_is_linked_to(world: World) -> None:
+    ok = world.swapbox.ok
+    ok("run", "-d", "--name", "db", "--expose", "80", "-e", "COLOUR=blue", "busybox", "sleep", "1000")
+    ok("run", "-d", "--name", "web", "--link", "db:d", "busybox", "sleep", "1000")
+    shown = ok("exec", "web", "env").splitlines()
+    assert {"D_NAME=/web/d", "D_ENV_COLOUR=blue", "D_PORT_80_TCP_PORT=80"} <= set(shown)
+    ok("rm", "-f", "db")
+    for command in (("exec", "web", "true"), ("restart", "-t", "0", "web")):
+        done = world.swapbox(*command)
+        assert done.code == 1
+        assert "cannot link to a non running container: /db AS /web/d" in done.err
+
+
 def test_rules_and_bridges_that_somebody_took_away_are_made_again(world: World) -> None:
     world.swapbox.ok("run", "--rm", "busybox", "true")
     world.host.ok("nft", "flush", "ruleset")
