@@ -31,6 +31,15 @@ esac
 """
 """A plugin that kills who calls it, once: a monitor in the middle of a chain."""
 
+STICKY = """#!/bin/sh
+case $CNI_COMMAND in
+VERSION) echo '{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}' ;;
+ADD) sed 's/.*"prevResult": //; s/}$//' ;;
+DEL) ! [ -e STUCK ] || { echo stuck >&2; exit 1; } ;;
+esac
+"""
+"""A plugin that cannot undo anything as long as a file is there."""
+
 
 class World(NamedTuple):
     """A host with swapbox, another host, swapbox itself, and the directory of lists, leases and plugins."""
@@ -235,6 +244,20 @@ def test_the_network_of_the_drivers_own_name_is_the_first_list(world: World) -> 
     assert "cni" not in world.swapbox.ok("network", "ls", "--format", "{{.Name}}").split()
     done = world.swapbox("run", "--rm", "--network-driver", "cni", "busybox", "cat", "/etc/hosts")
     assert "10.28.0.2\t" in done.out
+
+
+def test_who_removes_a_container_hears_what_cannot_be_undone_and_later_it_is_undone(world: World) -> None:
+    sticky, stuck = world.directory / "bin/sticky", world.directory / "stuck"
+    sticky.write_text(STICKY.replace("STUCK", str(stuck)))
+    sticky.chmod(0o755)
+    stuck.touch()
+    world.make_list("glue", world.bridge("10.34.0.0/24", 10), {"type": "sticky"})
+    world.swapbox.ok("network", "create", "-d", "cni", "glue")
+    world.swapbox.ok("run", "-d", "--name", "glued", "--network", "glue", "busybox", "sleep", "100")
+    done = world.swapbox("rm", "-f", "glued").check()
+    assert "cannot free network: CNI plugin sticky of network glue: DEL failed: stuck" in done.err
+    stuck.unlink()
+    assert world.swapbox("system", "prune", "-f").check().err == ""
 
 
 def test_of_two_networks_on_one_list_the_second_keeps_to_name_servers_that_answer(world: World) -> None:

@@ -141,11 +141,21 @@ def remove(engine: Engine, container: Container, *, volumes: bool = False) -> No
 
     :param volumes: and last its anonymous volumes, unless another container uses them.
     """
+
+    def network() -> None:
+        """Free what could not be freed at its end; or say why it stays, which the monitor had nobody to tell."""
+        if any(row.id for row in engine.networks.records.endpoints(container=container.id)):
+            from swapbox.networks.endpoints import disconnect_all
+
+            disconnect_all(engine, container)
+
     storage = engine.selector.open("storage", made_with=container.config.storage)
     with contextlib.suppress(NotFound):
         storage.remove(container.id)
     _remove_tree(engine.paths.container(container.id))
     remove_run_directory(engine.paths.container_run(container.id))
+    if container.config.has_endpoints:
+        _tolerant(engine, container, network)
     if engine.records.remove(container.id):
         happened(engine, container, "destroy")
     if container.config.has_endpoints:

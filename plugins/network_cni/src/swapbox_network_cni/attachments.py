@@ -100,6 +100,14 @@ class Place:
         finally:
             os.close(fd)
 
+    def begin_undoing(self, number: int) -> bool:
+        """Write down that a plugin is about to undo what it did; say whether one has been before."""
+        try:
+            os.close(os.open(self._path / f"{number}.undoing", os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            return True
+        return False
+
     def write(self, attachment: Attachment) -> None:
         """Write what is going to be done.
 

@@ -82,11 +82,12 @@ def delete(plugins: Plugins, place: Place, attachment: Attachment, netns: str) -
     :raises SwapboxError: of one plugin at least, after the others; the attachment stays.
     """
     result, failure = place.result(), None
-    for config in reversed(list(_configs(attachment))):
+    for number, config in reversed(list(enumerate(_configs(attachment)))):
         told = config if result is None else {**config, "prevResult": result}
+        again = place.begin_undoing(number)
         try:
             with _namespace(attachment, config, result, netns) as path:
-                plugins.call("DEL", told, environment=_environment(attachment, path), lock=place.lock)
+                _undo(plugins, place, told, _environment(attachment, path), again=again and path != netns)
         except UnknownContainer:
             continue
         except SwapboxError as error:
@@ -94,6 +95,23 @@ def delete(plugins: Plugins, place: Place, attachment: Attachment, netns: str) -
     if failure is not None:
         raise failure
     place.remove()
+
+
+def _undo(
+    plugins: Plugins, place: Place, told: Mapping[str, Any], environment: dict[str, str], *, again: bool
+) -> None:
+    """Run DEL of a plugin.
+
+    :param again: it ran before, and there is a stand-in for the namespace: a plugin that masquerades fails over
+        rules that it has removed already. Then it is asked to undo all the rest.
+    :raises SwapboxError: it failed.
+    """
+    try:
+        plugins.call("DEL", told, environment=environment, lock=place.lock)
+    except SwapboxError:
+        if not again:
+            raise
+        plugins.call("DEL", told, environment={**environment, "CNI_NETNS": ""}, lock=place.lock)
 
 
 @contextlib.contextmanager
