@@ -300,3 +300,19 @@ def test_a_container_whose_network_was_removed_does_not_start_without_one(world:
     world.swapbox.ok("create", "--name", "lost", "--network", "name=gone,alias=x", "busybox", "true")
     world.swapbox.ok("network", "rm", "gone")
     world.swapbox("start", "lost").fails(1, "network gone not found")
+    world.swapbox.ok("network", "create", "other")
+    world.swapbox.ok("network", "connect", "other", "lost")
+    world.swapbox("start", "lost").fails(1, "network gone not found")
+    world.swapbox.ok("network", "create", "gone")
+    world.swapbox.ok("start", "-a", "lost")
+    assert world.swapbox.inspect("lost")["NetworkSettings"]["Networks"]["gone"]["Aliases"] == ["x"]
+
+
+def test_a_container_that_has_left_a_network_does_not_miss_it(world: World) -> None:
+    world.swapbox.ok("network", "create", "old")
+    world.swapbox.ok("network", "create", "new")
+    world.swapbox.ok("create", "--name", "moved", "--network", "old", "busybox", "true")
+    world.swapbox.ok("network", "connect", "new", "moved")
+    world.swapbox.ok("network", "disconnect", "old", "moved")
+    world.swapbox.ok("network", "rm", "old")
+    world.swapbox.ok("start", "-a", "moved")

@@ -39,7 +39,7 @@ echo kept > /data/kept
 """
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")  # cap_net_bind_service+ep
 BOTH_WAYS = pytest.mark.parametrize(("source", "target"), [("overlay", "vfs"), ("vfs", "overlay")])
-MOMENTS = 20
+MOMENTS = 10
 MANY = 1_000_000
 
 

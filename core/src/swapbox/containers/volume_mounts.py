@@ -140,9 +140,8 @@ def _wants_content(engine: Engine, mount: MountSpec) -> bool:
 
 
 def _unmountable(mount: MountSpec, error: OSError, made: Sequence[Mount] = ()) -> SwapboxError:
-    if (
-        made and error.errno == errno.ENOENT
-    ):  # the kernel does not say what: it is not the place that was just made
+    if made and error.errno == errno.ENOENT and str(error.filename) != mount.subpath:
+        # The kernel does not say what: it is not the place that was just made.
         error.filename = made[0].source
     part = f"subpath {mount.subpath} of " if mount.subpath else ""
     return from_os_error(error, f"mount {part}volume {mount.name}")

@@ -118,6 +118,7 @@ def lease(engine: Engine, container: Container) -> tuple[Leased, ...]:
 
     :raises Unavailable: no address is free, or none of the ports that were asked for.
     :raises Conflict: an address or a port is taken.
+    :raises NotFound: a network of its was removed.
     """
     try:
         return _leased(engine, container)
@@ -130,9 +131,8 @@ def _leased(engine: Engine, container: Container) -> tuple[Leased, ...]:
     records = engine.networks.records
     with engine.database.transaction():
         records.release(container.id)
+        records.attach_again(container.id)
         rows = [leased_row(engine, row) for row in records.endpoints(container=container.id)]
-        if not rows:
-            _check_removed(engine, container)
         gateway = way_out(rows)
         for row in rows:
             records.lease(row._replace(leads_out=row is gateway))
@@ -147,18 +147,6 @@ def _leased(engine: Engine, container: Container) -> tuple[Leased, ...]:
         for row in rows
     )
     return tuple(Leased(row.network.driver, endpoint) for row, endpoint in zip(rows, endpoints, strict=True))
-
-
-def _check_removed(engine: Engine, container: Container) -> None:
-    """Let a container start that was disconnected from all networks, but not one whose network was removed.
-
-    :raises NotFound: it was.
-    """
-    config = container.config
-    names = [one.network for one in config.networks] or [config.network or config.network_driver]
-    for name in names:
-        if engine.networks.records.find(name) is None:
-            raise NotFound(f"network {name} not found")
 
 
 def way_out(rows: Sequence[EndpointRow]) -> EndpointRow | None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from swapbox.containers.config import Attachment
 from swapbox.drivers import network as drivers
@@ -134,8 +134,13 @@ class NetworkRecords:
         self._database.execute("UPDATE networks SET state = ? WHERE id = ?", (state, network_id))
 
     def remove(self, network_id: str) -> None:
-        """Forget a network, and whatever would have been connected to it."""
+        """Forget a network; what would have been connected to it will miss it."""
         with self._database.transaction():
+            self._database.execute(
+                "INSERT OR REPLACE INTO lost_networks SELECT container, name, asked"
+                " FROM endpoints JOIN networks ON network = networks.id WHERE network = ?",
+                (network_id,),
+            )
             self._database.execute("DELETE FROM endpoints WHERE network = ?", (network_id,))
             self._database.execute("DELETE FROM networks WHERE id = ?", (network_id,))
 
@@ -154,6 +159,21 @@ class NetworkRecords:
             (container_id, network.id, owner(), text),
         )
 
+    def attach_again(self, container_id: str) -> None:
+        """Give a container its places in the networks that were removed and made anew, with the same name.
+
+        :raises NotFound: one was not made anew.
+        """
+        lost = self._database.rows("SELECT name, asked FROM lost_networks WHERE container = ?", (container_id,))
+        for row in lost:
+            network = self.find(row["name"])
+            if network is None or network.name != row["name"]:
+                hint = f"`swapbox network create {row['name']}` makes it anew"
+                raise NotFound(f"network {row['name']} not found", hint=hint)
+            self.attach(container_id, network, _asked(row))
+        if lost:
+            self._database.execute("DELETE FROM lost_networks WHERE container = ?", (container_id,))
+
     def ask_anew(self, container_id: str, network: Network, asked: Attachment) -> None:
         """Write what a container that is not connected asks for in a network, instead of what it did before."""
         self._database.execute(
@@ -171,6 +191,7 @@ class NetworkRecords:
         """Forget all places of a container."""
         with self._database.transaction():
             self._database.execute("DELETE FROM endpoints WHERE container = ?", (container_id,))
+            self._database.execute("DELETE FROM lost_networks WHERE container = ?", (container_id,))
             self._database.execute("DELETE FROM published_ports WHERE container = ?", (container_id,))
 
     def endpoints(self, *, container: str = "", network: str = "") -> list[EndpointRow]:
@@ -335,14 +356,18 @@ def _network(row: "sqlite3.Row") -> Network:
     )
 
 
-def _endpoint(row: "sqlite3.Row") -> EndpointRow:
-    asked = json.loads(row["asked"])
+def _asked(row: "sqlite3.Row") -> Attachment:
+    asked: dict[str, Any] = json.loads(row["asked"])
     asked |= {name: tuple(value) for name, value in asked.items() if isinstance(value, list)}
+    return Attachment(**asked)
+
+
+def _endpoint(row: "sqlite3.Row") -> EndpointRow:
     return EndpointRow(
         container=row["container"],
         network=_network(row),
         position=row["position"],
-        asked=Attachment(**asked),
+        asked=_asked(row),
         id=row["endpoint"],
         ipv4=row["own_ipv4"] or "",
         ipv6=row["own_ipv6"] or "",

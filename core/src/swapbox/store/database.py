@@ -130,7 +130,15 @@ ALTER TABLE endpoints ADD COLUMN leads_out INTEGER NOT NULL DEFAULT 0;  -- the c
 ALTER TABLE endpoints ADD COLUMN nameservers TEXT NOT NULL DEFAULT '';  -- with addresses of its driver
 CREATE TABLE identity AS SELECT lower(hex(randomblob(16))) AS id;       -- of this database, always the same
 """
-_SCHEMA = (_FIRST, _HEALTH, _VOLUMES, _NETWORKS, _GATEWAYS, _NETWORK_DETAILS, _WAYS)
+_LOST_NETWORKS = """
+CREATE TABLE lost_networks (
+    container TEXT NOT NULL,          -- id, of one that did not run when the network was removed
+    name TEXT NOT NULL,               -- the network's
+    asked TEXT NOT NULL,              -- Attachment, JSON
+    PRIMARY KEY (container, name)
+) WITHOUT ROWID;
+"""
+_SCHEMA = (_FIRST, _HEALTH, _VOLUMES, _NETWORKS, _GATEWAYS, _NETWORK_DETAILS, _WAYS, _LOST_NETWORKS)
 """What each version adds; a released one is never changed."""
 
 
