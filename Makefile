@@ -11,6 +11,9 @@ STAMP := $(VENV)/.installed
 PACKAGES := bind9-dnsutils busybox-static containernetworking-plugins curl debootstrap docker-registry docker.io fish \
 	iperf3 iptables libseccomp2 nftables nginx runc skopeo tini uidmap zsh
 
+# Tests of the repository itself, for which nothing is run: part of "make check", and not of "make test" once more.
+CHECKS := tests/test_packaging.py tests/test_architecture.py tests/test_docs.py
+
 .PHONY: venv check test fuzz demo bench clean debian
 
 venv: $(STAMP)
@@ -26,7 +29,7 @@ check: venv
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q tests/test_packaging.py tests/test_architecture.py tests/test_docs.py
+	$(BIN)/pytest -q $(CHECKS)
 
 # A program that cannot be installed is no failure here: the tests that need it skip and say so.
 debian:
@@ -46,7 +49,8 @@ debian:
 # together, since they share what is costly to make.
 # A test that fails is run up to twice more, and listed as such: real kernels, terminals and engines on a busy machine.
 test: venv debian
-	$(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadscope --durations 15 --reruns 2 -rR
+	$(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadscope --durations 15 --reruns 2 -rR \
+		$(addprefix --ignore=,$(CHECKS))
 
 # Looks for inputs that surprise, in two minutes at most for each part; longer with FUZZ=-max_total_time=3600. What has been
 # reached is kept in .fuzz, and what fails in tests/fuzz/corpus.

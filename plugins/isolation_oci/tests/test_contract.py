@@ -29,3 +29,7 @@ class TestCrun(IsolationDriverContract):
         """Hide what crun refuses: controllers in cgroup v2 beside those in version 1."""
         if Path(UNIFIED).exists():
             syscalls.umount(Path(UNIFIED).parent, syscalls.MNT_DETACH)
+
+    # What a killed caller leaves is the driver's affair, whichever the runtime: once, with runc, is enough.
+    test_a_caller_killed_at_a_call_leaves_nothing_that_cannot_be_cleared = None  # type: ignore[assignment]
+    test_a_caller_killed_at_an_instant_leaves_nothing_that_cannot_be_cleared = None  # type: ignore[assignment]
